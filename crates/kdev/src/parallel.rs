@@ -52,7 +52,7 @@ pub(crate) fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// A value that threads change, and whose changes others wait for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Shared<T> {
     value: Mutex<T>,
     changed: Condvar,

@@ -1,7 +1,7 @@
 //! Lists the nodes and namespaces, and checks that namespaces can be used.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kdev_core::kube::deletion;
 use kdev_core::kube::node::{Node, NodeList};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::error::{Error, Result};
 use crate::cluster::namespaces::{Namespaces, is_namespace};
+use crate::cluster::requests::SharedRequests;
 use crate::cluster::{Cluster, Listed};
 use crate::cx::Cx;
 use crate::details::Details;
@@ -17,7 +18,10 @@ use crate::tools;
 
 /// The nodes and namespaces that the packages of one run share, by context.
 #[derive(Default)]
-pub(crate) struct Listings(Mutex<BTreeMap<String, Listed>>);
+pub(crate) struct Listings {
+    listed: Mutex<BTreeMap<String, Listed>>,
+    requests: Arc<SharedRequests>,
+}
 
 impl Listings {
     /// Returns the list of a cluster; the first package fetches it.
@@ -31,13 +35,18 @@ impl Listings {
         Ok(listed)
     }
 
+    /// The requests that the packages share.
+    pub(crate) fn requests(&self) -> &Arc<SharedRequests> {
+        &self.requests
+    }
+
     /// Forgets all lists, because the run has changed the clusters.
     pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Listed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

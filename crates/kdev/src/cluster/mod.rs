@@ -14,6 +14,7 @@
 //! - `local.rs`: whether the cluster runs on this machine
 //! - `namespaces.rs`: the namespaces, and which of them are being deleted
 //! - `pods.rs`: watches the pods of a namespace
+//! - `requests.rs`: requests that several threads make at the same time
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
 mod credentials;
@@ -27,9 +28,11 @@ pub(crate) mod listing;
 mod local;
 pub(crate) mod namespaces;
 pub(crate) mod pods;
+mod requests;
 pub(crate) mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kdev_core::kube::node::{Node, NodeList};
@@ -41,9 +44,11 @@ use crate::cluster::credentials::Credentials;
 use crate::cluster::help::REQUEST_TIMEOUT_FLAG;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::namespaces::Namespaces;
+use crate::cluster::requests::SharedRequests;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::process::{Command, Failure, Outcome};
+use crate::tools;
 
 pub use credentials::RejectedCredentials;
 pub use error::Error;
@@ -66,6 +71,8 @@ pub(crate) struct Cluster {
     credentials: Credentials,
     /// The nodes and namespaces, if they are already listed.
     listed: Option<Listed>,
+    /// The requests that the packages of a run share.
+    requests: Arc<SharedRequests>,
 }
 
 /// The nodes, and the namespaces if the user may list them.
@@ -166,9 +173,15 @@ impl Cluster {
         let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        let (kubeconfig, listed) = (path, None);
-        let cluster = Self { kubectl, kubeconfig, context, namespace, credentials, listed };
+        let (kubeconfig, listed, requests) = (path, None, Arc::default());
+        let cluster =
+            Self { kubectl, kubeconfig, context, namespace, credentials, listed, requests };
         Ok((cluster, server))
+    }
+
+    /// Shares requests with the other packages of a run.
+    pub(crate) fn share_requests(&mut self, requests: &Arc<SharedRequests>) {
+        self.requests = requests.clone();
     }
 
     /// Returns the same cluster with another namespace, if one is given.
@@ -235,6 +248,19 @@ impl Cluster {
             .read(cx)
             .map_err(|f| self.request_error(f, action))?;
         kubectl::parse_json(&output.stdout)
+    }
+
+    /// Runs `kubectl` and parses its JSON output, or returns that of a run that another thread has
+    /// begun after this call.
+    pub(crate) fn get_shared_json<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        cmd: Cmd,
+        action: &str,
+    ) -> Result<T> {
+        let key = cmd.to_string();
+        let answer = self.requests.get(cx, &key, || self.get_json(cx, cmd, action))?;
+        T::deserialize(&*answer).map_err(|error| tools::Error::unexpected("kubectl", error).into())
     }
 
     /// Returns the error for a failed `kubectl`: the kubeconfig cannot be used, or the API

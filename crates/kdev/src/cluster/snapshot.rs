@@ -63,7 +63,7 @@ impl Snapshot {
         let resources = resources.iter().copied().collect::<Vec<_>>().join(",");
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, namespace).args(["get", &resources, "--output=json"]);
-        cluster.get_json(cx, cmd, "list workloads and pods")
+        cluster.get_shared_json(cx, cmd, "list workloads and pods")
     }
 
     /// Returns all objects.

@@ -62,7 +62,7 @@ fn list_workloads(cx: &Cx, cluster: &Cluster) -> Result<Value> {
     let get = |more: &[&str]| {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, None).args(["get", KINDS, &selector, "--output=json"]);
-        cluster.get_json::<Value>(cx, cmd.args(more), "list the workloads")
+        cluster.get_shared_json::<Value>(cx, cmd.args(more), "list the workloads")
     };
     match get(&[ALL_NAMESPACES]) {
         Err(error) if is_forbidden(&error) => get(&[]),
@@ -75,7 +75,7 @@ fn list_created(cx: &Cx, cluster: &Cluster, namespace: Option<&str>) -> Result<V
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, namespace).args(["get", CREATED, "--output=json"]);
     let all = namespace.is_none().then_some(ALL_NAMESPACES);
-    let listed: Value = cluster.get_json(cx, cmd.args(all), "list the pods")?;
+    let listed: Value = cluster.get_shared_json(cx, cmd.args(all), "list the pods")?;
     Ok(list(&listed["items"]).cloned().collect())
 }
 

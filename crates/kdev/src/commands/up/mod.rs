@@ -210,6 +210,7 @@ fn connect(
     let (store, mut owner) = (store?, owner?);
     owner.set_manifests(config.manifests.iter().flatten().map(|path| path.to_string_lossy()));
     let (mut cluster, server) = cluster?;
+    cluster.share_requests(listings.requests());
     cluster.check_permission(cx, target, config, &server)?;
     Ok((store, cluster, owner))
 }
