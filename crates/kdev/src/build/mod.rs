@@ -53,6 +53,7 @@ use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::push::{self, LayerRequest};
 use crate::layers::{export, extract};
+use crate::parallel::run_both;
 use crate::process::{self, Command};
 use crate::project::PackageSelection;
 
@@ -140,7 +141,7 @@ pub(crate) fn build(
     let built = match id.trim() {
         // A daemon from a snap has a separate `/tmp`.
         "" => return Err(Error::NoImageId { file: iid.path().to_owned() }),
-        id => tag_build(cx, store, store.inspect(cx, id)?, &config.image)?,
+        id => inspect_and_tag(cx, store, id, &config.image)?,
     };
     cx.emit(Event::Built {
         image: built.reference.familiar(),
@@ -157,6 +158,23 @@ fn note_failed_build(cx: &Cx, store: &ImageStore, config: &Config, outputs: &Out
     for text in hints.into_iter().flatten() {
         cx.emit(Event::Note { text });
     }
+}
+
+/// Inspects a build, and tags it with a hash of its content. Both happen at the same time if the ID
+/// is that hash.
+fn inspect_and_tag(cx: &Cx, store: &ImageStore, id: &str, image: &Reference) -> Result<BuiltImage> {
+    let is_hash = matches!(store, ImageStore::Docker(docker) if docker.uses_config_digest_as_id());
+    if !is_hash || !id.starts_with("sha256:") {
+        return tag_build(cx, store, store.inspect(cx, id)?, image);
+    }
+    let reference = image.with_content_tag(id);
+    let (inspected, tagged) = run_both(|| store.inspect(cx, id), || store.tag(cx, id, &reference));
+    let inspected = inspected?;
+    if inspected.id != id {
+        return tag_build(cx, store, inspected, image);
+    }
+    tagged?;
+    Ok(BuiltImage { reference, ..describe(cx, store, inspected, image)? })
 }
 
 /// Tags an image with a hash of its content.
