@@ -47,6 +47,30 @@ fn cargo_calls(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
+fn toolchain_is_asked_once_for_all_packages() {
+    let project = workspace("");
+    for name in ["api", "app", "webapp"] {
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        let kdev = "[package.metadata.kdev]\nbuilder = \"cargo\"\n";
+        project.write(&format!("{name}/Cargo.toml"), &format!("{package}{kdev}"));
+    }
+    let cargo = Path::new(env!("CARGO"));
+    for tool in ["cargo", "rustc"] {
+        let real = cargo.with_file_name(tool);
+        let log = format!("printf '{tool} %s\\n' \"$*\" >>\"$FAKE/log\"");
+        project.script(tool, &format!("{log}\nexec '{}' \"$@\"", real.display()));
+    }
+    let ran = up(&project, &["--timeout", "1"]);
+    let calls = project.calls();
+    let count = |call: &str| calls.matches(call).count();
+    assert_eq!(count("\ncargo build "), 1, "{}", ran.err());
+    // One for each C library, the second of which needs the flags of the user.
+    let targets = count("\nrustc --print target-libdir ");
+    assert!((1..=2).contains(&targets), "{calls}");
+    assert_eq!(count("\ncargo config get "), targets - 1, "{calls}");
+}
+
+#[test]
 fn packages_with_same_options_are_built_by_one_call() {
     let project = workspace("");
     let ran = up(&project, &["--verbose", "--timeout", "1"]);

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::assemble;
 use crate::project::Project;
+use crate::services::workspace;
 use crate::watch::{Watch, save};
 
 /// Returns the calls of ssh with this argument.
@@ -53,6 +54,53 @@ fn lost_connection_is_opened_again() {
     assert!(!project.path("fake/ssh-lost-10.0.0.1").exists());
     let calls = project.calls();
     assert_eq!(ssh_calls(&calls, "-O exit").len(), 1, "{calls}");
+}
+
+/// A project with the real cargo, whose builds wait before their start as many seconds as
+/// `fake/cargo-time` has lines.
+fn project_with_cargo() -> Project {
+    // The log of the fakes is not in the package, all of whose files are inputs during a build.
+    let project = workspace();
+    let package = "[package]\nname = \"app\"\nedition = \"2024\"\n";
+    let kdev = "[package.metadata.kdev]\ncargo-build = []\n";
+    project.write("app/Cargo.toml", &format!("{package}{kdev}")).write("fake/cargo-time", "");
+    let cargo = env!("CARGO");
+    let script = [
+        "export PATH=\"$PATH:/usr/bin:/bin\"".to_owned(),
+        format!("[ $1 = build ] || exec '{cargo}' \"$@\""),
+        "printf 'cargo %s\\n' \"$*\" >>\"$FAKE/log\"".to_owned(),
+        "while read -r _; do sleep 1; done <\"$FAKE/cargo-time\"".to_owned(),
+        "printf 'cargo has waited\\n' >>\"$FAKE/log\"".to_owned(),
+        format!("exec '{cargo}' \"$@\""),
+    ];
+    project.script("cargo", &script.join("\n"));
+    project
+}
+
+#[test]
+fn cargo_of_later_cycle_starts_before_nodes_are_listed() {
+    let project = project_with_cargo();
+    let mut watch = Watch::start(&project, &["-p", "app"]);
+    project.remove("fake/log").write("fake/nodes-wait-for-cargo", "");
+    save(&project, "app/src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("   Unchanged in "), "{lines}");
+    let calls = project.calls();
+    assert_eq!(calls.matches("cargo build ").count(), 1, "{calls}");
+    assert_eq!(calls.matches("docker build ").count(), 1, "{calls}");
+}
+
+#[test]
+fn early_cargo_is_stopped_if_check_fails() {
+    let project = project_with_cargo();
+    let mut watch = Watch::start(&project, &["-p", "app"]);
+    project.remove("fake/log").write("fake/nodes-wait-for-cargo", "");
+    project.write("fake/cargo-time", &"\n".repeat(60)).write("fake/nodes.json", "[");
+    save(&project, "app/src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("error: "), "{lines}");
+    let calls = project.calls();
+    assert!(calls.contains("cargo build ") && !calls.contains("cargo has waited"), "{calls}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Runs work in several threads.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -49,6 +50,30 @@ fn take_next<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)
 /// Returns the result of a thread. Its panic is resumed in this thread.
 pub(crate) fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Answers that several threads need, by key. Only the first thread queries a key: the others wait
+/// for it.
+#[derive(Default)]
+pub(crate) struct Answers<T>(Mutex<BTreeMap<String, Arc<Mutex<Option<T>>>>>);
+
+impl<T: Clone> Answers<T> {
+    /// Returns the known answer, or queries it. An error is not kept.
+    pub(crate) fn get_or_query<E>(
+        &self,
+        key: String,
+        query: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answers.entry(key).or_default().clone();
+        drop(answers);
+        let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*answer {
+            return Ok(known.clone());
+        }
+        let new = query()?;
+        Ok(answer.insert(new).clone())
+    }
 }
 
 /// A value that threads change, and whose changes others wait for.

@@ -39,8 +39,8 @@ const KEEP_GOING: &str = "--keep-going";
 pub(super) type Built = Result<Option<Vec<Artifact>>>;
 
 /// A call of `cargo build` for one package.
-#[derive(Clone, Debug)]
-pub(super) struct CargoRequest {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CargoRequest {
     cargo: PathBuf,
     pub(super) package: String,
     dir: PathBuf,
@@ -60,6 +60,14 @@ impl CargoRequest {
             common_dir: is_common.then(|| config.workspace_root.clone()),
             args,
         })
+    }
+
+    /// Returns a call of a program, for tests of other files.
+    #[cfg(test)]
+    pub(super) fn of_program(cargo: &Path, args: &[&str]) -> Self {
+        let dir = cargo.parent().unwrap_or(cargo).to_owned();
+        let args = args.iter().map(ToString::to_string).collect();
+        Self { cargo: cargo.to_owned(), package: "app".to_owned(), dir, args, common_dir: None }
     }
 
     /// Returns whether one call can build both packages.
@@ -210,6 +218,12 @@ fn are_common(args: &[String]) -> bool {
         }
     }
     true
+}
+
+/// Returns the directory whose settings of cargo and whose toolchain a package uses.
+pub(super) fn settings_dir(config: &Config) -> &Path {
+    let is_common = has_common_settings(&config.dir, &config.workspace_root);
+    if is_common { &config.workspace_root } else { &config.dir }
 }
 
 /// Returns whether the settings of cargo and the toolchain are those of the workspace.

@@ -58,6 +58,7 @@ use crate::process::{self, Command};
 use crate::project::PackageSelection;
 
 pub use assemble::Error as AssembleError;
+pub(crate) use cargo::CargoRequest;
 pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
 pub(crate) use rebuild::{build_source, image_source};

@@ -1,10 +1,10 @@
 //! What the packages of one run know of the nodes: what a node reported when it was connected to,
 //! and which loads are under way.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::node::error::NodeError;
+use crate::parallel::Answers;
 
 /// The lines of a node: keys and values.
 pub(super) type ProbeLines = Vec<(String, String)>;
@@ -12,7 +12,7 @@ pub(super) type ProbeLines = Vec<(String, String)>;
 #[derive(Default)]
 pub(crate) struct Probes {
     /// What the nodes have reported, by node, transport, and settings.
-    reported: Mutex<BTreeMap<String, Arc<Mutex<Option<ProbeLines>>>>>,
+    reported: Answers<ProbeLines>,
     /// The names of the nodes of all loads.
     loads: Mutex<Vec<String>>,
 }
@@ -31,13 +31,7 @@ impl Probes {
         key: String,
         query: impl FnOnce() -> Result<ProbeLines, NodeError>,
     ) -> Result<ProbeLines, NodeError> {
-        let probe = lock(&self.reported).entry(key).or_default().clone();
-        let mut probe = lock(&probe);
-        if let Some(known) = &*probe {
-            return Ok(known.clone());
-        }
-        let output = query()?;
-        Ok(probe.insert(output).clone())
+        self.reported.get_or_query(key, query)
     }
 
     /// Marks the start of a load onto a node.

@@ -12,8 +12,6 @@ use crate::tools::{CARGO, Error, RUSTC, Result, TOOL_TIMEOUT};
 
 /// The flag of rustc that links the C library into the program.
 pub(crate) const STATIC_LIBC: &str = "-Ctarget-feature=+crt-static";
-/// The message of `cargo config get` for a table without values.
-const NOT_SET: &str = "is not set";
 
 /// The flags of rustc in the configuration. cargo reads those of one source only: those for the
 /// target, or those of `build`.
@@ -32,12 +30,11 @@ impl Rustflags {
     /// Reads the flags that apply in a directory to the builds for a target; `None` if cargo does
     /// not print them.
     pub(crate) fn read(cx: &Cx, dir: &Path, target: &str) -> Result<Option<Self>> {
-        let Some((targets, build)) = get(cx, dir, "target")?.zip(get(cx, dir, "build")?) else {
-            return Ok(None);
-        };
-        let has_cfg = keys_with_flags(&targets).any(|key| key.starts_with("cfg("));
+        let Some(config) = read(cx, dir)? else { return Ok(None) };
+        let (targets, build) = (&config["target"], &config["build"]);
+        let has_cfg = keys_with_flags(targets).any(|key| key.starts_with("cfg("));
         let cfgs = if has_cfg { print_cfgs(cx, dir, target)? } else { Vec::new() };
-        Ok(Some(Self::find(&targets, &build, target, &cfgs)))
+        Ok(Some(Self::find(targets, build, target, &cfgs)))
     }
 
     /// Finds the flags in the tables `target` and `build`.
@@ -72,18 +69,17 @@ fn print_cfgs(cx: &Cx, dir: &Path, target: &str) -> Result<Vec<Cfg>> {
     Ok(output.text().lines().filter_map(|line| line.parse().ok()).collect())
 }
 
-/// Returns a table of the configuration that applies in a directory, from its files; `None` if
-/// cargo does not print it.
-pub(crate) fn get(cx: &Cx, dir: &Path, table: &str) -> Result<Option<Value>> {
+/// Returns the configuration that applies in a directory, from its files; `None` if cargo does not
+/// print it.
+fn read(cx: &Cx, dir: &Path) -> Result<Option<Value>> {
     let cargo = CARGO.find()?;
     let sh = cx.shell()?;
     sh.change_dir(dir);
-    let cmd = cmd!(sh, "{cargo} config get -Zunstable-options --format json-value {table}");
+    let cmd = cmd!(sh, "{cargo} config get -Zunstable-options --format json-value");
     // The command is not stable yet, so cargo permits it only with this variable.
     let command = Command::new(cmd.env("RUSTC_BOOTSTRAP", "1")).timeout(TOOL_TIMEOUT);
     Ok(match command.read(cx) {
         Ok(output) => serde_json::from_slice(&output.stdout).ok(),
-        Err(failure) if failure.stderr.contains(NOT_SET) => Some(Value::Null),
         Err(failure) if failure.is_interrupt() => {
             cx.check_interrupt()?;
             None

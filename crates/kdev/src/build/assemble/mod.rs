@@ -70,8 +70,9 @@ pub(crate) fn assemble(
     let cache = LayerCache::open_in(images.cache_dir())
         .map_err(process::Error::write(images.cache_dir()))?;
     let base = Base::find(cx, images.cache_dir(), &cache, config, &platform)?;
-    let target = Target::choose(cx, config, &platform)?;
-    let artifacts = seat.build(cx, config, target.args(config))?;
+    let choose = || Ok(Target::choose(cx, config, &platform)?.args(config));
+    let args = seat.shared_args(config, &platform, choose)?;
+    let artifacts = seat.build(cx, config, args)?;
     let artifacts = match artifacts {
         Some(artifacts) => artifacts,
         None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),

@@ -11,14 +11,14 @@ mod services;
 mod turns;
 
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::owner::Owner;
 use kdev_core::watch::need::Achieved;
 
-use crate::build;
+use crate::build::{self, BuildSeat};
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::listing::Listings;
 use crate::cluster::{Cluster, Error as ClusterError};
@@ -90,11 +90,32 @@ fn can_be_resolved(error: &Error) -> bool {
     }
 }
 
+/// Deploys a package. cargo starts before anything is checked if an earlier cycle has run it, too:
+/// the build counts if it is the one that is then needed.
 fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) -> Result<()> {
-    let (project, seat) = (service.project, service.build_seat());
-    let (start, images) = (Instant::now(), &session.images);
+    let (package, start) = (&service.project.package, Instant::now());
+    let reuse = session.images.take(package);
+    thread::scope(|scope| {
+        let seat = service.build_seat();
+        if reuse.for_manifests().is_none()
+            && let Some(call) = session.calls.take(package)
+            && let Some(build) = seat.begin_early(cx, call)
+        {
+            scope.spawn(build);
+        }
+        deploy(cx, request, session, service, (seat, reuse, start))
+    })
+}
+
+fn deploy(
+    cx: &Cx,
+    request: &UpRequest,
+    session: &Session,
+    service: &Service,
+    (seat, reuse, start): (BuildSeat, Reuse, Instant),
+) -> Result<()> {
+    let (project, images) = (service.project, &session.images);
     let mut config = Config::resolve(project, request.flags.clone())?;
-    let reuse = images.take(&project.package);
     let (store, cluster, owner) =
         connect(cx, &config, &request.target, &reuse, service.listings())?;
     if let Some(store) = &store {
@@ -128,7 +149,9 @@ fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) ->
     read_base(cx, &store, &mut building, &targets)?;
     let build = |cx: &Cx| {
         let seat = seat;
-        Ok::<_, Error>(build::build_source(cx, &store, &building, &seat)?)
+        let source = build::build_source(cx, &store, &building, &seat);
+        session.calls.record(&project.package, seat.requested());
+        Ok::<_, Error>(source?)
     };
     let compare = |cx: &Cx, image: &BuiltImage| deployment.compare_early(cx, image);
     let mut done = None;

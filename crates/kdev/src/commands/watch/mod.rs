@@ -166,7 +166,7 @@ impl Watch<'_> {
         self.changes.services.iter_mut().for_each(Service::begin_cycle);
         self.are_settings_outdated |= trigger.classes().contains(&InputClass::Config);
         if self.are_settings_outdated {
-            self.session.images.clear();
+            self.session.forget_settings();
             match self.services.read_again(self.cx, &self.request, &mut self.changes) {
                 Ok(new) => trigger.packages.extend(new),
                 Err(error) => return (Err(error), Progress::default()),
