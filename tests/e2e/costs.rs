@@ -1,15 +1,10 @@
 //! The data of a load on the connection to a node, with everything that SSH adds.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-
 use serde_json::Value;
 
 use crate::lab::{docker, run, state};
 use crate::partial_load::service_with_large_base;
+use crate::relay::Relay;
 use crate::test_service::{NODES, Service};
 
 /// The largest size of a load without changes: the handshake of SSH and two scripts.
@@ -19,52 +14,9 @@ const MAX_BYTES_ABOVE_LAYERS: u64 = 21_000;
 /// The addresses of the nodes.
 const ADDRESSES: [&str; 2] = ["10.213.77.11", "10.213.77.12"];
 
-/// A relay to the SSH server of a node, which counts the bytes in both directions.
-struct Relay {
-    port: u16,
-    bytes: Arc<AtomicU64>,
-}
-
-impl Relay {
-    fn start(address: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let bytes = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&bytes);
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server = TcpStream::connect((address, 22)).unwrap();
-                let to_server = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                for (from, to) in [to_server, (server, client)] {
-                    let counter = Arc::clone(&counter);
-                    thread::spawn(move || copy(from, to, &counter));
-                }
-            }
-        });
-        Self { port, bytes }
-    }
-
-    /// Returns the number of bytes since the last call.
-    fn take(&self) -> u64 {
-        self.bytes.swap(0, Ordering::SeqCst)
-    }
-}
-
-fn copy(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let count = from.read(&mut buffer)?;
-        if count == 0 {
-            return to.shutdown(Shutdown::Write);
-        }
-        counter.fetch_add(count as u64, Ordering::SeqCst);
-        to.write_all(&buffer[..count])?;
-    }
-}
-
-/// Starts a relay for each node, and writes an SSH configuration that uses them.
+/// Starts a relay to the SSH server of each node, and writes an SSH configuration that uses them.
 fn start_relays(service: &Service) -> [Relay; 2] {
-    let relays = ADDRESSES.map(Relay::start);
+    let relays = ADDRESSES.map(|address| Relay::start(address, 22));
     let mut config = String::new();
     for ((node, address), relay) in NODES.iter().zip(ADDRESSES).zip(&relays) {
         let port = relay.port;
@@ -99,10 +51,10 @@ fn load_sends_little_besides_layers() {
         service.set_page(page);
         run(docker(&["build", "--tag", service.name, "."]).current_dir(service.dir()));
         for relay in &relays {
-            relay.take();
+            relay.take_bytes();
         }
         let layers = load(&service);
-        let sent = relays.each_ref().map(Relay::take);
+        let sent = relays.each_ref().map(Relay::take_bytes);
         let is_small = |(sent, layers)| sent - layers <= MAX_BYTES_ABOVE_LAYERS;
         assert!(
             page == "one" || sent.into_iter().zip(layers).all(is_small),
@@ -110,6 +62,6 @@ fn load_sends_little_besides_layers() {
         );
     }
     assert_eq!(load(&service), [0, 0]);
-    let sent = relays.each_ref().map(Relay::take);
+    let sent = relays.each_ref().map(Relay::take_bytes);
     assert!(sent.iter().all(|sent| *sent <= MAX_UNCHANGED_BYTES), "{sent:?}");
 }

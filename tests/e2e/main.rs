@@ -51,6 +51,7 @@ mod partial_load;
 mod podman;
 mod process_kill;
 mod prune;
+mod relay;
 mod rendered;
 mod restart;
 mod rollout;

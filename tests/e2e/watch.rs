@@ -1,4 +1,5 @@
-//! `up --watch`: a save reaches the pods, and a failure leaves the old ones.
+//! `up --watch`: a save reaches the pods, a failure leaves the old ones, and an outage of the API
+//! server ends nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::lab::{state, wait_for};
+use crate::relay::{Link, Relay};
 use crate::test_service::Service;
 
 /// A running watch, which is ended when dropped.
@@ -102,4 +105,34 @@ fn save_reaches_pods_and_failure_keeps_them() {
     assert!(output.contains("Changed k8s/all.yaml\n"), "{output}");
     assert!(!output.contains(" Building "), "{output}");
     assert_eq!(page(), ["third", "third"]);
+}
+
+/// The address of the API server.
+const API_SERVER: &str = "10.213.77.1";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn save_during_outage_reaches_pods_after_it() {
+    let mut service = Service::on_node("node-1", "outage");
+    fs::create_dir(service.path("cache")).unwrap();
+    service.write(".dockerignore", "cache\ndocker\ntarget\nk8s\n");
+    let relay = Relay::start(API_SERVER, 6443);
+    let own = format!("https://127.0.0.1:{}\n      tls-server-name: {API_SERVER}", relay.port);
+    let kubeconfig = fs::read_to_string(state("kubeconfig")).unwrap();
+    let direct = format!("https://{API_SERVER}:6443");
+    assert!(kubeconfig.contains(&direct), "{kubeconfig}");
+    service.write("cache/kubeconfig", &kubeconfig.replace(&direct, &own));
+    service.variables.push(("KUBECONFIG", service.path("cache/kubeconfig").display().to_string()));
+    let watch = Watch::start(&service);
+    watch.wait();
+    for (link, page) in [(Link::Closed, "second"), (Link::Silent, "third")] {
+        relay.set_link(link);
+        save(&service, "www/index.html", &format!("{page}\n"));
+        let output = watch.wait();
+        assert!(output.contains("error: cannot connect to the cluster"), "{link:?} {output}");
+        relay.set_link(Link::Open);
+        // Without another save.
+        wait_for("the page", || service.pages().iter().all(|(_, text)| text == page).then_some(()));
+        while !watch.wait().contains("  Ready in ") {}
+    }
 }
