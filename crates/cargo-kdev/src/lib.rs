@@ -138,6 +138,9 @@ fn end_immediately() {
 fn with_paths(mut cx: Cx) -> Cx {
     if let Ok(base) = etcetera::choose_base_strategy() {
         cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
+        if let Some(state_dir) = base.state_dir() {
+            cx = cx.with_state_dir(state_dir.join("kdev"));
+        }
     }
     if let Some(home) = cargo_home() {
         cx = cx.with_cargo_home(home);

@@ -25,6 +25,7 @@ pub struct Cx<'a> {
     build_output: BuildOutput,
     dry_run: bool,
     cache_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     docker_settings: DockerSettings,
     cargo_home: Option<PathBuf>,
     program: Option<PathBuf>,
@@ -102,6 +103,7 @@ impl<'a> Cx<'a> {
             build_output: BuildOutput::Events,
             dry_run: false,
             cache_dir: None,
+            state_dir: None,
             docker_settings: DockerSettings::default(),
             cargo_home: None,
             program: None,
@@ -144,6 +146,14 @@ impl<'a> Cx<'a> {
         self
     }
 
+    /// Sets the directory of what must not be deleted: the ID of a machine without a machine ID.
+    /// Without it, the directory of changed layers is used.
+    #[must_use]
+    pub fn with_state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
     /// Sets the settings of the Docker client.
     #[must_use]
     pub fn with_docker_settings(mut self, settings: DockerSettings) -> Self {
@@ -180,6 +190,10 @@ impl<'a> Cx<'a> {
 
     pub(crate) fn cache_dir(&self) -> Option<&Path> {
         self.cache_dir.as_deref()
+    }
+
+    pub(crate) fn state_dir(&self) -> Option<&Path> {
+        self.state_dir.as_deref()
     }
 
     /// Returns the context of one of several services.

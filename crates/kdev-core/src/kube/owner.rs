@@ -143,6 +143,9 @@ pub struct Owner {
     pub identity: Identity,
     /// The name from [`machine`].
     pub machine: String,
+    /// The name that earlier versions recorded, if the machine has no machine ID. It has only the
+    /// host name, so several machines can have the same one.
+    pub earlier_machine: Option<String>,
     pub host: String,
     pub directory: String,
     /// The files and globs of the manifests, if the settings name them, relative to the directory.
@@ -184,7 +187,9 @@ impl Owner {
     /// workspace.
     pub fn has_manifests_of(&self, origin: &Origin) -> bool {
         let theirs = absolute_paths(&origin.directory, &origin.manifests);
-        origin.machine == self.machine
+        let is_here = origin.machine == self.machine
+            || self.earlier_machine.as_ref() == Some(&origin.machine);
+        is_here
             && !self.manifests.is_empty()
             && absolute_paths(&self.directory, &self.manifests) == theirs
     }
@@ -217,10 +222,10 @@ const REPOSITORY: &str = "kdev/repository";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     pub package: String,
-    source: Option<Source>,
-    machine: String,
+    pub(crate) source: Option<Source>,
+    pub(crate) machine: String,
     host: String,
-    directory: String,
+    pub(crate) directory: String,
     user: String,
     time: String,
     repository: String,
@@ -330,6 +335,7 @@ mod tests {
             package: text("app"),
             identity,
             machine: text("0123"),
+            earlier_machine: None,
             host: text("laptop"),
             directory: text("/home/jane/app"),
             manifests: Vec::new(),
@@ -374,6 +380,9 @@ mod tests {
             assert!(!worker.has_manifests_of(&origin(&other)), "{other:?}");
             assert!(!other.has_manifests_of(&origin(&worker)), "{other:?}");
         }
+        let named_by_host = Owner { machine: "host".into(), ..same.clone() };
+        let with_id = Owner { earlier_machine: Some("host".into()), ..worker.clone() };
+        assert!(with_id.has_manifests_of(&origin(&named_by_host)));
         // Both have their default folders.
         assert!(!package("/w/a", &[]).has_manifests_of(&origin(&package("/w/a", &[]))));
     }

@@ -1,5 +1,8 @@
 //! Errors of reading the Cargo project.
 
+use std::io;
+use std::path::PathBuf;
+
 use kdev_core::text::list;
 
 use crate::process::{self, Failure};
@@ -18,6 +21,15 @@ pub enum Error {
     /// `git` was terminated.
     #[error("failed to read the git repository")]
     Git(#[source] Failure),
+    /// The machine has no ID, and one could not be stored.
+    #[error("cannot identify this machine: failed to write `{}`", path.display())]
+    MachineIdNotStored {
+        /// The file.
+        path: PathBuf,
+        /// Why it was not written.
+        #[source]
+        source: io::Error,
+    },
     /// The workspace does not contain the selected package.
     #[error("package `{package}` not found in the workspace")]
     PackageNotFound {
@@ -86,6 +98,10 @@ impl Error {
             Self::Metadata(failure) => Some(metadata_help(&failure.stderr)),
             Self::Git(_) => Some(
                 "set `project-id` in `[package.metadata.kdev]` to identify the project without git"
+                    .to_owned(),
+            ),
+            Self::MachineIdNotStored { .. } => Some(
+                "set `project-id` in `[package.metadata.kdev]` to identify the project on each machine, or set XDG_STATE_HOME to a folder that you can write to"
                     .to_owned(),
             ),
             Self::PackageNotFound { available, .. } => {

@@ -1,11 +1,13 @@
 //! Reads the selected packages, their workspace and the `kdev` tables with `cargo metadata`.
 //!
+//! - `machine.rs`: what identifies this machine
 //! - `names.rs`: the names of all packages
 //! - `owner.rs`: what identifies the project
 //! - `repository.rs`: the git repository
 //! - `selection.rs`: which packages of a workspace are selected
 
 mod error;
+mod machine;
 pub(crate) mod names;
 pub(crate) mod owner;
 pub(crate) mod repository;

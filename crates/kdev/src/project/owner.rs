@@ -1,13 +1,13 @@
 //! Identifies a project, so that two repositories with a package of one name are not confused,
 //! and two clones of one repository are the same project.
 
-use std::fs;
 use std::path::Path;
 
-use kdev_core::kube::owner::{self, Identity, Owner};
+use kdev_core::kube::owner::{Address, Identity, Owner};
 
 use crate::cx::Cx;
-use crate::project::Result;
+use crate::project::error::{Error, Result};
+use crate::project::machine::Machine;
 use crate::project::repository::{self, Repository};
 
 /// Identifies the package in this directory: by `project_id`, if the configuration sets it,
@@ -18,14 +18,13 @@ pub(crate) fn find(
     directory: &Path,
     project_id: Option<&str>,
 ) -> Result<Owner> {
-    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let machine = owner::machine(&host, &machine_id);
+    let Machine { host, name: machine, earlier_name, unstored } = Machine::find(cx);
     let path = directory.to_string_lossy().into_owned();
     let owner = |identity, repository, fallback_cause| Owner {
         package: package.to_owned(),
         identity,
         machine: machine.clone(),
+        earlier_machine: earlier_name,
         host,
         directory: path.clone(),
         manifests: Vec::new(),
@@ -35,7 +34,15 @@ pub(crate) fn find(
     if let Some(id) = project_id {
         return Ok(owner(Identity::from_key(id), None, None));
     }
-    Ok(match repository::read(cx, directory, &machine)? {
+    let repository = repository::read(cx, directory, &machine)?;
+    let depends_on_machine = match &repository {
+        Ok(Repository { address, .. }) => matches!(address, Address::Local(_)),
+        Err(_) => true,
+    };
+    if let Some(unstored) = unstored.filter(|_| depends_on_machine) {
+        return Err(Error::MachineIdNotStored { path: unstored.path, source: unstored.error });
+    }
+    Ok(match repository {
         Ok(Repository { root: Some(root), address, path }) => {
             let identity = Identity::from_repository(&root, &address, &path);
             owner(identity, address.remote(), None)
