@@ -31,6 +31,7 @@ mod fields;
 mod follow;
 mod full_disk;
 mod here_documents;
+mod identity;
 mod ignore_patterns;
 mod image_store;
 mod images;

@@ -11,7 +11,7 @@ use crate::namespace;
 use crate::test_service::Service;
 
 /// Returns a workload that is never started, so that nothing has to be waited for.
-fn workload(image: &str, name: &str) -> String {
+pub(crate) fn workload(image: &str, name: &str) -> String {
     format!(
         "apiVersion: batch/v1
 kind: CronJob
@@ -30,20 +30,20 @@ spec:
     )
 }
 
-fn config_map(name: &str, namespace: &str) -> String {
+pub(crate) fn config_map(name: &str, namespace: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
     )
 }
 
 /// A project with the service's package and image, in another folder.
-struct Copy<'a> {
-    service: &'a Service,
-    dir: PathBuf,
+pub(crate) struct Copy<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) dir: PathBuf,
 }
 
 impl<'a> Copy<'a> {
-    fn in_folder(service: &'a Service, name: &str) -> Self {
+    pub(crate) fn in_folder(service: &'a Service, name: &str) -> Self {
         let dir = service.path("copies").join(name);
         fs::create_dir_all(&dir).unwrap();
         for file in ["Cargo.toml", "Dockerfile", "src", "www", "busybox"] {
@@ -54,13 +54,13 @@ impl<'a> Copy<'a> {
         Self { service, dir }
     }
 
-    fn write(&self, manifest: &str) -> &Self {
+    pub(crate) fn write(&self, manifest: &str) -> &Self {
         fs::write(self.dir.join("k8s/all.yaml"), manifest).unwrap();
         self
     }
 
     /// Makes the folder a repository.
-    fn commit(self) -> Self {
+    pub(crate) fn commit(self) -> Self {
         git(&self.dir, &["init", "--quiet"]);
         git(&self.dir, &["add", "."]);
         git(&self.dir, &["commit", "--quiet", "--message", "first"]);
@@ -74,13 +74,13 @@ impl<'a> Copy<'a> {
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{}", stderr_text(&output));
         stderr_text(&output)
     }
 
-    fn down(&self) -> String {
+    pub(crate) fn down(&self) -> String {
         self.ok(&["down", "--delete-data", "--yes"])
     }
 }
@@ -91,7 +91,7 @@ fn git(dir: &Path, args: &[&str]) {
 }
 
 /// Returns the objects of the tests in a namespace.
-fn objects(namespace: &str) -> Vec<String> {
+pub(crate) fn objects(namespace: &str) -> Vec<String> {
     let list = run(&mut kubectl(namespace, &["get", "cronjobs,configmaps", "--output=name"]));
     let is_ours = |name: &&str| !name.ends_with("/kube-root-ca.crt");
     let mut names: Vec<String> = list.lines().filter(is_ours).map(str::to_owned).collect();

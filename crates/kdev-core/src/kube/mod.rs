@@ -24,6 +24,7 @@
 //! - `outlook.rs`: which problems of a rollout time may fix
 //! - `placement.rs`: which nodes can run a pod
 //! - `pod.rs`: the state and the problems of a pod
+//! - `predecessor.rs`: apply sets that the same project may have recorded
 //! - `quantity.rs`: quantities such as `500m` and `1.5Gi`
 //! - `resources.rs`: the resource requests of pods
 //! - `revision.rs`: which revision a rollback restores, and which pod blocks a rollout
@@ -56,6 +57,7 @@ pub mod outlook;
 pub mod owner;
 pub mod placement;
 pub mod pod;
+pub mod predecessor;
 pub mod quantity;
 pub mod resources;
 pub mod revision;

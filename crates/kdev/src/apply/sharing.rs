@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kdev_core::kube::applyset::{self, Member, Parent, Set};
 use kdev_core::kube::membership::Owners;
 use kdev_core::kube::owner::{Origin, Owner};
+use kdev_core::kube::predecessor::{Doubt, doubt};
 use kdev_core::text::{join, list};
 use serde_json::Value;
 
@@ -71,6 +72,17 @@ impl OtherSets {
         self.0.iter().filter_map(set).collect()
     }
 
+    /// Returns the sets that the same project may have recorded, with the names of their packages.
+    pub(crate) fn possible_predecessors(&self, owner: &Owner) -> Vec<(Set, String, Doubt)> {
+        let set = |(parent, record): (&Parent, &Option<Value>)| {
+            let record = record.as_ref()?;
+            let origin = Origin::read(record)?;
+            let doubt = doubt(owner, parent, &origin)?;
+            Some((Set::read(parent.clone(), record), origin.package, doubt))
+        };
+        self.0.iter().filter_map(set).collect()
+    }
+
     /// Returns the parents of the other sets that contain an object.
     fn containing(&self, ours: &Parent, object: &Value) -> BTreeSet<Parent> {
         let others = Owners::read(object).others(ours);
@@ -88,7 +100,9 @@ impl OtherSets {
         let is_other = |parent: &&Parent| {
             let origin = self.origin(parent);
             !origin.is_some_and(|origin| {
-                owner.is_successor_of(&origin) || owner.has_manifests_of(&origin)
+                owner.is_successor_of(&origin)
+                    || owner.has_manifests_of(&origin)
+                    || doubt(owner, parent, &origin) == Some(Doubt::Renamed)
             })
         };
         let others = self.containing(ours, object);
@@ -192,6 +206,7 @@ impl Shared {
             let others = self.others.containing(&self.ours, object);
             let owners = Owners::read(object);
             let change = owners.labels_to_leave(&self.ours, &others);
+        let mut renamed = BTreeSet::new();
             changes.entry(change).or_default().push(member.clone());
             let mut described: Vec<String> =
                 others.iter().map(|parent| self.others.describe(parent)).collect();
@@ -206,6 +221,11 @@ impl Shared {
         change_labels(cx, cluster, changes)?;
         for (others, ids) in stays {
             let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
+            renamed.extend(others.iter().filter_map(|parent| {
+                let origin = self.others.origin(parent)?;
+                let is_renamed = doubt(owner, parent, &origin) == Some(Doubt::Renamed);
+                is_renamed.then_some(origin.package)
+            }));
             let apply = if others.len() == 1 { "applies" } else { "apply" };
             let text =
                 format!("{} {stays} because {} also {apply} {them}", list(&ids), join(&others));
@@ -218,6 +238,9 @@ impl Shared {
     }
 
     fn describe_foreign(&self, owner: &Owner, id: &str) -> String {
+        for package in renamed {
+            cx.emit(Event::Note { text: rename_advice(&package) });
+        }
         let older = Parent::without_identity(&owner.package, &self.ours.namespace);
         if older.id() == id {
             format!("an older kdev, which recorded it in `{}`,", older.object())
@@ -240,6 +263,13 @@ pub(crate) fn identity_advice(owner: &Owner) -> String {
 pub(crate) struct Joining<'a> {
     pub(crate) before: &'a [Value],
     pub(crate) applied: &'a [Value],
+/// Returns how to delete the objects of a package that was renamed.
+fn rename_advice(package: &str) -> String {
+    format!(
+        "if package `{package}` was renamed, set `name = \"{package}\"` in `Cargo.toml` and run `cargo kdev down` to delete the objects that it has applied"
+    )
+}
+
 }
 
 impl Joining<'_> {

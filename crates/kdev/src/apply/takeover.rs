@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kdev_core::kube::applyset::{Member, Parent, Set};
 use kdev_core::kube::membership::Owners;
 use kdev_core::kube::owner::Owner;
+use kdev_core::kube::predecessor::Doubt;
 use kdev_core::text::list;
 use serde_json::Value;
 
@@ -22,14 +23,31 @@ use crate::event::Event;
 pub(crate) struct Takeover {
     /// Each set with its objects.
     sets: Vec<(Set, BTreeMap<Member, Value>)>,
-    /// Objects that only the record of an older kdev lists, and its parent.
-    refused: Option<(Parent, Vec<String>)>,
+    refused: Vec<Refused>,
+}
+
+/// A set that is not taken over.
+struct Refused {
+    parent: Parent,
+    /// Its objects that are not in the manifests.
+    others: Vec<String>,
+    cause: Cause,
+}
+
+/// Why it is not certain that a set belongs to the project.
+enum Cause {
+    /// An older kdev did not record the project.
+    NoProject,
+    /// An older kdev recorded only the host name of the machine.
+    HostNameOnly,
+    /// This package of the same folder, or of the same folder of the repository, has recorded it.
+    Package(String),
 }
 
 impl Takeover {
     /// Finds the sets: those from the same folder of this machine that contain an object of
-    /// `now`, and that of an older kdev, if every object of it is in the manifests. Otherwise,
-    /// another project with the same package name may have recorded it.
+    /// `now`, and those that another project may have recorded, if every object of them is in the
+    /// manifests.
     pub(crate) fn find(
         cx: &Cx,
         cluster: &Cluster,
@@ -44,17 +62,36 @@ impl Takeover {
             let objects = recorded_objects(cx, cluster, &set)?;
             takeover.sets.push((set, objects));
         }
-        let Some(older) = &records.older else { return Ok(takeover) };
-        let objects = labeled_objects(cx, cluster, older, &older.parent.selector())?;
+        for (set, package, doubt) in others.possible_predecessors(owner) {
+            let objects = recorded_objects(cx, cluster, &set)?;
+            let cause = match doubt {
+                Doubt::Renamed => Cause::Package(package),
+                Doubt::HostNameOnly => Cause::HostNameOnly,
+            };
+            takeover.take_or_refuse(now, (set, objects), cause);
+        }
+        if let Some(older) = &records.older {
+            let objects = labeled_objects(cx, cluster, older, &older.parent.selector())?;
+            takeover.take_or_refuse(now, (older.clone(), objects), Cause::NoProject);
+        }
+        Ok(takeover)
+    }
+
+    /// Takes a set over if every object of it is in the manifests.
+    fn take_or_refuse(
+        &mut self,
+        now: &Set,
+        (set, objects): (Set, BTreeMap<Member, Value>),
+        cause: Cause,
+    ) {
         let is_other = |(namespace, id): &&Member| !now.has(namespace, id);
         let others: Vec<String> =
             objects.keys().filter(is_other).map(|(_, id)| id.clone()).collect();
         if others.is_empty() {
-            takeover.sets.push((older.clone(), objects));
+            self.sets.push((set, objects));
         } else {
-            takeover.refused = Some((older.parent.clone(), others));
+            self.refused.push(Refused { parent: set.parent, others, cause });
         }
-        Ok(takeover)
     }
 
     /// Whether one of these objects belongs to a set of a package with the same name.
@@ -65,7 +102,7 @@ impl Takeover {
 
     /// Whether there is nothing to take over or to report.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sets.is_empty() && self.refused.is_none()
+        self.sets.is_empty() && self.refused.is_empty()
     }
 
     /// Returns the sets.
@@ -90,7 +127,7 @@ impl Takeover {
 
     /// Whether the next run has nothing to take over.
     pub(crate) fn is_complete(&self) -> bool {
-        self.refused.is_none()
+        self.refused.is_empty()
     }
 
     /// Deletes the records of the sets, whose objects belong to the project's set now.
@@ -98,21 +135,40 @@ impl Takeover {
         for parent in self.parents() {
             delete::delete_one(cx, cluster, (parent.namespace.clone(), parent.object()))?;
         }
-        if let Some((parent, others)) = &self.refused {
-            let text = refusal(parent, others, &cluster.display_command(None));
+        for refused in &self.refused {
+            let text = refused.describe(&cluster.display_command(None));
             cx.emit(Event::Note { text });
         }
         Ok(())
     }
 }
 
-/// Describes a set of an older kdev that is not taken over.
-fn refusal(parent: &Parent, others: &[String], kubectl: &str) -> String {
-    let (verb, them) = if others.len() == 1 { ("is", "it") } else { ("are", "them") };
-    format!(
-        "{} {verb} not in the manifests, and an older kdev recorded {them} in `{}` without the project; run `{kubectl} delete {}` if this project applied {them}",
-        list(others),
-        parent.object(),
-        others.join(" ")
-    )
+impl Refused {
+    /// Describes the set, and how it is taken over.
+    fn describe(&self, kubectl: &str) -> String {
+        let Self { parent, others, cause } = self;
+        let (verb, them) = if others.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let record = parent.object();
+        let (recorded, condition) = match cause {
+            Cause::NoProject => (
+                format!("an older kdev recorded {them} in `{record}` without the project"),
+                format!("this project applied {them}"),
+            ),
+            Cause::HostNameOnly => (
+                format!(
+                    "an older kdev recorded {them} in `{record}` without the ID of the machine"
+                ),
+                format!("this project applied {them}"),
+            ),
+            Cause::Package(package) => (
+                format!("package `{package}` of this project recorded {them} in `{record}`"),
+                format!("package `{package}` was renamed"),
+            ),
+        };
+        format!(
+            "{} {verb} not in the manifests, and {recorded}; run `{kubectl} delete {}` if {condition}",
+            list(others),
+            others.join(" ")
+        )
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use kdev_core::kube::applyset::{Parent, Set};
 use kdev_core::kube::object::text;
 use kdev_core::kube::owner::{Origin, Owner};
+use kdev_core::kube::predecessor::{Doubt, doubt};
 use kdev_core::text::list;
 use serde_json::Value;
 
@@ -173,11 +174,30 @@ fn report_nothing_to_delete(
     }
     cx.emit(Event::Note { text: note });
     let in_namespace = records.iter().filter(|record| place(record) == *namespace);
-    let others: Vec<Origin> = in_namespace.filter_map(Origin::read).collect();
-    for origin in others.iter().filter(|origin| origin.package == *package) {
-        let advice = sharing::identity_advice(owner);
-        let text = format!("another project has applied {}; {advice}", origin.describe());
+    for text in in_namespace.filter_map(|record| describe_other(owner, record)) {
         cx.emit(Event::Note { text });
     }
     Ok(())
+}
+
+/// Describes a record that could be meant, and how its objects become those of the package.
+fn describe_other(owner: &Owner, record: &Value) -> Option<String> {
+    let origin = Origin::read(record)?;
+    let [name, namespace] =
+        ["name", "namespace"].map(|key| text(record, &format!("/metadata/{key}")));
+    let parent = Parent { name: name.to_owned(), namespace: namespace.to_owned() };
+    let described = origin.describe();
+    match doubt(owner, &parent, &origin) {
+        Some(Doubt::Renamed) => Some(format!(
+            "this project has applied {described}; run `cargo kdev up` to take over its objects if the package was renamed"
+        )),
+        Some(Doubt::HostNameOnly) => Some(format!(
+            "a machine with this name has applied {described}; run `cargo kdev up` to take over its objects if it is this machine"
+        )),
+        None if origin.package == owner.package => {
+            let advice = sharing::identity_advice(owner);
+            Some(format!("another project has applied {described}; {advice}"))
+        }
+        None => None,
+    }
 }
