@@ -23,6 +23,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "event",
             "namespace",
             "node",
+            "persistentvolumeclaim",
             "pod",
             "resourcequota",
             "service",

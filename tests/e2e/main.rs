@@ -46,6 +46,7 @@ mod lab;
 mod layout_export;
 mod namespace;
 mod nodes;
+mod owner_references;
 mod owners;
 mod pages;
 mod partial_load;

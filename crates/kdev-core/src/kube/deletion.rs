@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::kube::apply_order;
-use crate::kube::applyset::{self, Parent};
+use crate::kube::applyset::{self, Member, Parent};
 use crate::kube::object::{condition, list, text};
 use crate::text::{join, pluralize};
 
@@ -33,6 +33,28 @@ pub fn must_stay(id: &str, live: &Value) -> bool {
 pub fn deletes_claims(live: &Value) -> bool {
     text(live, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted") == "Delete"
         && list(&live["spec"]["volumeClaimTemplates"]).next().is_some()
+}
+
+/// Returns those of the objects whose deletion would delete one that stays: its owners, and their
+/// owners. The garbage collector deletes an object after its last owner, but whether the other
+/// owners exist is unknown.
+pub fn owners_of<'a>(
+    staying: impl Iterator<Item = &'a Value>,
+    objects: &'a BTreeMap<Member, Value>,
+) -> BTreeSet<Member> {
+    let (mut owners, mut pending) = (BTreeSet::new(), staying.collect::<Vec<_>>());
+    while let Some(object) = pending.pop() {
+        let ids: Vec<&str> = list(&object["metadata"]["ownerReferences"])
+            .map(|reference| text(reference, "/uid"))
+            .collect();
+        let is_owner = |live: &Value| ids.contains(&text(live, "/metadata/uid"));
+        for (member, live) in objects.iter().filter(|(_, live)| is_owner(live)) {
+            if owners.insert(member.clone()) {
+                pending.push(live);
+            }
+        }
+    }
+    owners
 }
 
 /// A finalizer of an object that is being deleted.
@@ -143,6 +165,31 @@ mod tests {
         ];
         for (id, live, expected) in table {
             assert_eq!(must_stay(id, &live), expected, "{id} {live}");
+        }
+    }
+
+    #[test]
+    fn owners_of_staying_object_are_found() {
+        let object = |uid: &str, owners: &[&str]| {
+            let references: Vec<Value> = owners.iter().map(|uid| json!({"uid": uid})).collect();
+            json!({"metadata": {"uid": uid, "ownerReferences": references}})
+        };
+        let table: [(&[&str], &[&str]); 5] = [
+            (&[], &[]),
+            (&["other"], &[]),
+            (&["a"], &["a"]),
+            (&["other", "a"], &["a"]),
+            (&["b"], &["a", "b"]),
+        ];
+        // `a` owns `b`, and both own themselves in a circle that must not be endless.
+        let objects =
+            [("a", object("a", &["a"])), ("b", object("b", &["a"])), ("c", object("", &[]))];
+        let objects: BTreeMap<Member, Value> =
+            objects.map(|(name, live)| (("n".to_owned(), name.to_owned()), live)).into();
+        for (references, expected) in table {
+            let found = owners_of([object("x", references)].iter(), &objects);
+            let found: Vec<&str> = found.iter().map(|(_, id)| id.as_str()).collect();
+            assert_eq!(found, expected, "{references:?}");
         }
     }
 

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use kdev_core::kube::apply_order::{self, DeletionPhase};
 use kdev_core::kube::applyset::{Member, Set};
-use kdev_core::kube::deletion::must_stay;
+use kdev_core::kube::deletion::{must_stay, owners_of};
 use kdev_core::kube::origin;
+use kdev_core::text::list;
 use serde_json::Value;
 
 use crate::apply::error::Result;
 use crate::apply::members::{by_namespace, live_member};
 use crate::apply::origin::release;
+use crate::apply::sharing::Shared;
 use crate::apply::{data, finalizers, lookup};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -32,23 +34,44 @@ pub(crate) struct Deletion<'a> {
     set: &'a Set,
     /// Objects that will be deleted.
     deleted: BTreeMap<Member, Value>,
-    /// Objects whose deletion would delete other objects or stored data, and those that an
-    /// annotation keeps.
+    /// Objects whose deletion would delete other objects or stored data, those that an annotation
+    /// keeps, and their owners.
     kept: BTreeSet<Member>,
+    /// Owners of objects that stay also if data is deleted.
+    owners: BTreeSet<Member>,
     /// Objects that kdev has not created.
     foreign: BTreeMap<Member, Value>,
 }
 
+/// The objects of a set that a deletion has kept.
+pub(crate) struct Kept {
+    /// All of them.
+    pub(crate) all: BTreeSet<Member>,
+    /// Those that a deletion of data deletes.
+    pub(crate) data: BTreeSet<Member>,
+}
+
 impl<'a> Deletion<'a> {
     /// Plans the deletion of objects. Without `delete_data`, those that must stay are kept.
-    pub(crate) fn new(set: &'a Set, objects: BTreeMap<Member, Value>, delete_data: bool) -> Self {
+    pub(crate) fn new(
+        set: &'a Set,
+        objects: BTreeMap<Member, Value>,
+        shared: &Shared,
+        delete_data: bool,
+    ) -> Self {
         let (mut foreign, ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
             objects.into_iter().partition(|(member, live)| origin::is_foreign(set, member, live));
-        let (kept, deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (kept, mut deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
             ours.into_iter().partition(|((_, id), live)| must_stay(id, live) && !delete_data);
+        let of_kept = owners_of(kept.values(), &deleted);
+        deleted.retain(|member, _| !of_kept.contains(member));
         // The contents of a deleted namespace go with it, which the question says.
         foreign.retain(|(namespace, _), _| !has_namespace(&deleted, namespace));
-        Self { set, deleted, kept: kept.into_keys().collect(), foreign }
+        let is_staying = |(namespace, _): &&Member| !has_namespace(&deleted, namespace);
+        let shared = shared.objects().filter(|(member, _)| is_staying(member));
+        let owners = owners_of(foreign.values().chain(shared.map(|(_, live)| live)), &deleted);
+        deleted.retain(|member, _| !owners.contains(member));
+        Self { set, deleted, kept: kept.into_keys().chain(of_kept).collect(), owners, foreign }
     }
 
     /// Whether the objects of a namespace will be deleted with it.
@@ -64,15 +87,33 @@ impl<'a> Deletion<'a> {
     /// Only removes the objects from the set that kdev has not created. Returns the others.
     pub(crate) fn release_foreign(self, cx: &Cx, cluster: &Cluster) -> Result<BTreeSet<Member>> {
         release(cx, cluster, self.set, &self.foreign)?;
-        Ok(self.deleted.into_keys().chain(self.kept).collect())
+        Ok(self.deleted.into_keys().chain(self.kept).chain(self.owners).collect())
     }
 
     /// Deletes the objects, and waits for the deletion. Returns those that it keeps.
-    pub(crate) fn run(self, cx: &Cx, cluster: &Cluster) -> Result<BTreeSet<Member>> {
+    pub(crate) fn run(self, cx: &Cx, cluster: &Cluster) -> Result<Kept> {
         delete(cx, cluster, self.deleted.into_keys())?;
         release(cx, cluster, self.set, &self.foreign)?;
-        Ok(self.kept)
+        if !self.owners.is_empty() {
+            cx.emit(Event::Note { text: owners_note(&self.owners) });
+        }
+        let all = self.kept.iter().chain(&self.owners).cloned().collect();
+        Ok(Kept { all, data: self.kept })
     }
+}
+
+/// Describes objects that stay because Kubernetes would delete others with them.
+fn owners_note(owners: &BTreeSet<Member>) -> String {
+    let ids: Vec<&String> = owners.iter().map(|(_, id)| id).collect();
+    let (own, them) = if ids.len() == 1 {
+        ("stays, because it owns", "it")
+    } else {
+        ("stay, because they own", "them")
+    };
+    format!(
+        "{} {own} objects that stay; remove the references from `metadata.ownerReferences` of these objects to delete {them}",
+        list(&ids)
+    )
 }
 
 fn has_namespace(objects: &BTreeMap<Member, Value>, namespace: &str) -> bool {

@@ -187,10 +187,13 @@ impl<'a> PrunePlan<'a> {
         if !options.prune {
             return Ok(());
         }
-        let stale = self.before.iter().map(|before| (before, &self.stale));
-        let taken = self.leftovers.iter().map(|leftovers| (&leftovers.taken, &leftovers.objects));
-        for (set, objects) in stale.chain(taken) {
-            let deletion = Deletion::new(set, objects.clone(), options.delete_data);
+        let stale = self.before.iter().map(|before| (before, &self.stale, &self.shared));
+        let taken = self
+            .leftovers
+            .iter()
+            .map(|leftovers| (&leftovers.taken, &leftovers.objects, &leftovers.shared));
+        for (set, objects, shared) in stale.chain(taken) {
+            let deletion = Deletion::new(set, objects.clone(), shared, options.delete_data);
             deletion.confirm(self.cx, self.cluster, options.yes)?;
         }
         Ok(())
@@ -198,7 +201,7 @@ impl<'a> PrunePlan<'a> {
 
     /// Deletes or reports the stale objects, and returns those that stay in the set.
     fn prune(&mut self, before: &Set, options: ApplyOptions) -> Result<BTreeSet<Member>> {
-        let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
+        let deletion = Deletion::new(before, self.stale.clone(), &self.shared, options.delete_data);
         self.shared.leave_out(|namespace| options.prune && deletion.deletes_namespace(namespace));
         self.delete_or_report(deletion, options)
     }
@@ -212,7 +215,7 @@ impl<'a> PrunePlan<'a> {
         options: ApplyOptions,
     ) -> Result<Set> {
         let Leftovers { taken, mut objects, mut shared } = leftovers;
-        let deletion = Deletion::new(&taken, objects.clone(), options.delete_data);
+        let deletion = Deletion::new(&taken, objects.clone(), &shared, options.delete_data);
         shared.leave_out(|namespace| options.prune && deletion.deletes_namespace(namespace));
         let kept = self.delete_or_report(deletion, options)?;
         objects.retain(|member, _| kept.contains(member));
@@ -227,12 +230,13 @@ impl<'a> PrunePlan<'a> {
         deletion: Deletion,
         options: ApplyOptions,
     ) -> Result<BTreeSet<Member>> {
-        let (kept, flags) = if options.prune {
-            (deletion.run(self.cx, self.cluster)?, "--prune --delete-data")
-        } else {
-            (deletion.release_foreign(self.cx, self.cluster)?, "--prune")
-        };
-        self.report_stale(&kept, flags);
+        if options.prune {
+            let kept = deletion.run(self.cx, self.cluster)?;
+            self.report_stale(&kept.data, "--prune --delete-data");
+            return Ok(kept.all);
+        }
+        let kept = deletion.release_foreign(self.cx, self.cluster)?;
+        self.report_stale(&kept, "--prune");
         Ok(kept)
     }
 

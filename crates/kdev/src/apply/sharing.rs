@@ -188,6 +188,10 @@ impl Shared {
         Ok(Self { ours: ours.clone(), objects: shared, others })
     }
 
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&Member, &Value)> {
+        self.objects.iter()
+    }
+
     pub(crate) fn contains(&self, member: &Member) -> bool {
         self.objects.contains_key(member)
     }
@@ -202,11 +206,11 @@ impl Shared {
         let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
         let mut stays: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
         let mut has_same_package = false;
+        let mut renamed = BTreeSet::new();
         for (member, object) in &self.objects {
             let others = self.others.containing(&self.ours, object);
             let owners = Owners::read(object);
             let change = owners.labels_to_leave(&self.ours, &others);
-        let mut renamed = BTreeSet::new();
             changes.entry(change).or_default().push(member.clone());
             let mut described: Vec<String> =
                 others.iter().map(|parent| self.others.describe(parent)).collect();
@@ -217,15 +221,15 @@ impl Shared {
                 .iter()
                 .filter_map(|parent| self.others.origin(parent))
                 .any(|origin| origin.package == owner.package);
-        }
-        change_labels(cx, cluster, changes)?;
-        for (others, ids) in stays {
-            let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
             renamed.extend(others.iter().filter_map(|parent| {
                 let origin = self.others.origin(parent)?;
                 let is_renamed = doubt(owner, parent, &origin) == Some(Doubt::Renamed);
                 is_renamed.then_some(origin.package)
             }));
+        }
+        change_labels(cx, cluster, changes)?;
+        for (others, ids) in stays {
+            let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
             let apply = if others.len() == 1 { "applies" } else { "apply" };
             let text =
                 format!("{} {stays} because {} also {apply} {them}", list(&ids), join(&others));
@@ -234,13 +238,13 @@ impl Shared {
         if has_same_package {
             cx.emit(Event::Note { text: identity_advice(owner) });
         }
+        for package in renamed {
+            cx.emit(Event::Note { text: rename_advice(&package) });
+        }
         Ok(())
     }
 
     fn describe_foreign(&self, owner: &Owner, id: &str) -> String {
-        for package in renamed {
-            cx.emit(Event::Note { text: rename_advice(&package) });
-        }
         let older = Parent::without_identity(&owner.package, &self.ours.namespace);
         if older.id() == id {
             format!("an older kdev, which recorded it in `{}`,", older.object())
@@ -259,10 +263,6 @@ pub(crate) fn identity_advice(owner: &Owner) -> String {
     )
 }
 
-/// The objects that join a set: as they were before the apply, and as it has returned them.
-pub(crate) struct Joining<'a> {
-    pub(crate) before: &'a [Value],
-    pub(crate) applied: &'a [Value],
 /// Returns how to delete the objects of a package that was renamed.
 fn rename_advice(package: &str) -> String {
     format!(
@@ -270,6 +270,10 @@ fn rename_advice(package: &str) -> String {
     )
 }
 
+/// The objects that join a set: as they were before the apply, and as it has returned them.
+pub(crate) struct Joining<'a> {
+    pub(crate) before: &'a [Value],
+    pub(crate) applied: &'a [Value],
 }
 
 impl Joining<'_> {

@@ -10,7 +10,7 @@ use kdev_core::kube::predecessor::{Doubt, doubt};
 use kdev_core::text::list;
 use serde_json::Value;
 
-use crate::apply::delete::{self, Deletion};
+use crate::apply::delete::{self, Deletion, Kept};
 use crate::apply::record::{self, Records};
 use crate::apply::sharing::{self, Shared};
 use crate::apply::{members, origin};
@@ -121,21 +121,23 @@ fn delete_applied(
         objects.extend(origin::find_unlabeled(cx, cluster, &set)?);
     }
     let mut shared = Shared::take_from(cx, cluster, &parent, &mut objects)?;
-    let deletion = Deletion::new(&set, objects, request.delete_data);
+    let deletion = Deletion::new(&set, objects, &shared, request.delete_data);
     shared.leave_out(|namespace| deletion.deletes_namespace(namespace));
     deletion.confirm(cx, cluster, request.yes)?;
-    let kept = deletion.run(cx, cluster)?;
+    let Kept { all, data } = deletion.run(cx, cluster)?;
     shared.release(cx, cluster, &owner)?;
-    if kept.is_empty() {
+    if all.is_empty() {
         let inventory = (parent.namespace.clone(), parent.object());
         delete::delete_one(cx, cluster, inventory)?;
         return Ok(());
     }
-    let ids: Vec<&String> = kept.iter().map(|(_, id)| id).collect();
+    let ids: Vec<&String> = data.iter().map(|(_, id)| id).collect();
     let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
-    let text = format!("{} {stays}; pass `--delete-data` to delete {them}", list(&ids));
-    cx.emit(Event::Note { text });
-    let set = Set { members: members::as_members(&kept), ..set };
+    if !ids.is_empty() {
+        let text = format!("{} {stays}; pass `--delete-data` to delete {them}", list(&ids));
+        cx.emit(Event::Note { text });
+    }
+    let set = Set { members: members::as_members(&all), ..set };
     record::finish(cx, cluster, &set, records.is_complete)?;
     Ok(())
 }
