@@ -1,6 +1,8 @@
 //! The images and pull policies that were applied, and their difference from the live
 //! objects, which admission may have changed.
 
+use std::path::Path;
+
 use kdev_core::image::reference::{Name, Reference};
 use kdev_core::kube::kinds;
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub struct Container {
     pub name: String,
     pub image: String,
     pub policy: String,
+    /// The program that runs instead of that of the image, if no volume is mounted over it.
+    pub program: Option<String>,
 }
 
 /// A field of a container that differs from what was applied.
@@ -115,8 +119,19 @@ pub fn containers(object: &Value) -> Vec<Container> {
         name: text(&value["name"]),
         image: text(&value["image"]),
         policy: text(&value["imagePullPolicy"]),
+        program: program(value).map(str::to_owned),
     };
     lists.map(container).collect()
+}
+
+fn program(container: &Value) -> Option<&str> {
+    let program = container["command"].get(0)?.as_str()?;
+    let hides = |mount: &Value| {
+        mount["mountPath"].as_str().is_some_and(|path| Path::new(program).starts_with(path))
+    };
+    let mounts = container["volumeMounts"].as_array();
+    let is_hidden = mounts.into_iter().flatten().any(hides);
+    Some(program).filter(|_| !is_hidden)
 }
 
 impl ExpectedWorkload {
@@ -217,5 +232,24 @@ mod tests {
         let moved = expected.drift(&pod("mirror/app:kdev-1", "Always"));
         assert_eq!(moved.len(), 2);
         assert!(likely_cause(&moved, true).contains("webhook"));
+    }
+
+    #[test]
+    fn program_is_that_of_command_unless_volume_hides_it() {
+        let table = [
+            ("{}", None),
+            ("{args: [/app/a]}", None),
+            ("{command: [/app/a, /app/b]}", Some("/app/a")),
+            ("{command: [/app/a], volumeMounts: [{mountPath: /app}]}", None),
+            ("{command: [/app/a], volumeMounts: [{mountPath: /app/a, subPath: a}]}", None),
+            (
+                "{command: [/app/a], volumeMounts: [{mountPath: /app/b}, {mountPath: /ap}]}",
+                Some("/app/a"),
+            ),
+        ];
+        for (container, expected) in table {
+            let container: Value = serde_yaml::from_str(container).unwrap();
+            assert_eq!(program(&container), expected, "{container}");
+        }
     }
 }

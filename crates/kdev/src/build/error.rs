@@ -274,6 +274,8 @@ pub enum StaleCopyFix {
     Copy(PathBuf),
     /// Use this path in the image, in this line.
     Use(PathBuf, usize),
+    /// Run this path of the image in the manifest.
+    UseInManifest(PathBuf),
     /// Build with `--release`.
     Release,
     /// Use this build context.
@@ -297,6 +299,9 @@ impl StaleCopy {
                 path.display(),
                 self.dockerfile.display()
             ),
+            StaleCopyFix::UseInManifest(path) => {
+                format!("use `{}` in `command` of the container in the manifest", path.display())
+            }
             StaleCopyFix::Release => {
                 format!("pass `--release`, or add `\"--release\"` to {arguments}")
             }

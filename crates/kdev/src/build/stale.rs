@@ -13,7 +13,7 @@ use crate::build::artifacts::{self, Artifact};
 use crate::build::dockerignore::Dockerignore;
 use crate::build::error::{StaleCopy, StaleCopyFix};
 use crate::build::sources::{self, ContextSource};
-use crate::build::used_files::{UsedFile, used_files};
+use crate::build::used_files::{ImageUse, UsedFile, used_files};
 use crate::config::{Config, cargo_flags};
 
 /// The patterns below a copied folder where programs are looked for.
@@ -106,7 +106,8 @@ impl Check<'_> {
         dir: &Path,
         notes: &mut Vec<String>,
     ) -> Result<(), StaleCopy> {
-        for used in used_files(self.dockerfile, line) {
+        let (target, programs) = (self.config.target.as_deref(), &self.config.programs);
+        for used in used_files(self.dockerfile, line, ImageUse { target, programs }) {
             let file = dir.join(&used.path);
             if file.is_file() && !self.ignore.may_exclude(self.in_context(&file)) {
                 let checked = self.check_file(line, &file);
@@ -121,7 +122,11 @@ impl Check<'_> {
         let built = self.context.join(&stale.built);
         let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         if let (StaleCopyFix::Copy(_), Ok(path)) = (&stale.fix, built.strip_prefix(dir)) {
-            stale.fix = StaleCopyFix::Use(Path::new("/").join(&used.folder).join(path), used.line);
+            let path = Path::new("/").join(&used.folder).join(path);
+            stale.fix = match used.line {
+                Some(line) => StaleCopyFix::Use(path, line),
+                None => StaleCopyFix::UseInManifest(path),
+            };
         }
         stale
     }

@@ -326,3 +326,29 @@ fn program_that_image_runs_from_copied_folder_is_the_built_one() {
     folder.write(".dockerignore", "target\n");
     assert_eq!(check(&format!("FROM a\n{}\nCMD {}\n", table[0].0, table[0].1)), Ok(Vec::new()));
 }
+
+#[test]
+fn program_of_search_path_or_manifest_is_the_built_one() {
+    let folder = Folder::new();
+    folder.write("src/main.rs", "").program("target/release/app", "old").program(BUILT, "new");
+    let artifacts = folder.built(BUILT);
+    let check = |text: &str, program: &str| {
+        let mut config = folder.config(text);
+        config.programs = vec![program.to_owned()];
+        check(&config, text, Some(&artifacts)).map_err(|stale| (stale.line, stale.fix))
+    };
+    let on_path =
+        |path: &str| format!("FROM scratch\nCOPY . /app\nENV PATH={path}:$PATH\nCMD [\"app\"]\n");
+    let built = PathBuf::from("/app/target/x/release/app");
+    let expected = Err((2, StaleCopyFix::Use(built.clone(), 4)));
+    assert_eq!(check(&on_path("/app/target/release"), ""), expected);
+    assert_eq!(check(&on_path("/app/target/x/release"), ""), Ok(Vec::new()));
+    let copy = "FROM scratch\nCOPY . /app\n";
+    let expected = Err((2, StaleCopyFix::UseInManifest(built)));
+    assert_eq!(check(copy, "/app/target/release/app"), expected);
+    assert_eq!(check(copy, "/app/target/x/release/app"), Ok(Vec::new()));
+    assert_eq!(check(copy, "/app/src/main.rs"), Ok(Vec::new()));
+    let renamed = "FROM scratch\nCOPY target/ /app\n";
+    let expected = Err((2, StaleCopyFix::UseInManifest("/app/x/release/app".into())));
+    assert_eq!(check(renamed, "/app/release/app"), expected);
+}

@@ -147,6 +147,9 @@ pub(crate) struct Config {
     pub(crate) bins: Vec<String>,
     /// Which program builds the image.
     pub(crate) builder: BuilderChoice,
+    /// The programs that containers of the manifests run instead of that of the image; `up` sets
+    /// them.
+    pub(crate) programs: Vec<String>,
     /// The platform to build for, if it is not the default one of the builder; `up` sets it.
     pub(crate) platform: Option<String>,
     /// More arguments of `docker build`.
@@ -247,6 +250,7 @@ impl Config {
             cargo_build,
             bins: flags.bins,
             builder,
+            programs: Vec::new(),
             platform: None,
             docker_build: layer.docker_build.unwrap_or_default(),
             container: layer.container.unwrap_or_default(),

@@ -57,6 +57,15 @@ impl Sources {
         let shared = shared::shared_workloads(&manifests, &objects, config, &siblings);
         Ok(Self { manifests, objects, shared })
     }
+
+    /// Returns the programs that containers run instead of that of the image.
+    pub(super) fn programs(&self, config: &Config) -> Vec<String> {
+        let texts: Vec<String> =
+            self.manifests.iter().map(|manifest| manifest.text.clone()).collect();
+        let workloads = expected::all(&texts, config.image.name());
+        let containers = workloads.into_iter().flat_map(|workload| workload.containers);
+        containers.filter_map(|container| container.program).collect()
+    }
 }
 
 /// A package whose manifests can be applied to its cluster.

@@ -136,6 +136,7 @@ fn deploy(
         config.clone().with_detected_builder(project, &request.flags, store.is_podman())?;
     let transports =
         Transports::find_again(cx, &config, &nodes, &session.ssh, service.probes().clone())?;
+    building.programs = sources.programs(&config);
     building.platform = build::platform::choose(cx, &store, &building, &nodes)?;
 
     let targets = Targets {
