@@ -139,6 +139,12 @@ fn paused_deployment_is_resumed_by_help() {
     run_help(&stderr);
     run(&mut kubectl("paused", &["rollout", "status", "deployment/paused", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
+    let advice = ", and remove `paused` from the manifest if it is set there";
+    assert!(stderr.contains(advice), "{stderr}");
+    service.write("k8s/all.yaml", &deployment("paused", ""));
+    service.set_page("third");
+    service.up_ok();
+    assert!(service.pages().iter().all(|(_, page)| page == "third"), "{:?}", service.pages());
 }
 
 #[test]

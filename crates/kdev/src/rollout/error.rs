@@ -199,7 +199,9 @@ impl Error {
 
 fn blocked_help(kubectl: &str, workload: &str, action: UnblockAction) -> String {
     match action {
-        UnblockAction::Resume => format!("run `{kubectl} rollout resume {workload}`"),
+        UnblockAction::Resume => format!(
+            "run `{kubectl} rollout resume {workload}`, and remove `paused` from the manifest if it is set there"
+        ),
         UnblockAction::Unsuspend => {
             let patch = r#"--patch '{"spec":{"suspend":false}}'"#;
             format!("run `{kubectl} patch {workload} {patch}`")
