@@ -6,10 +6,11 @@ use std::fs;
 use crate::project::Project;
 
 /// Variables of a user.
-const USER: [(&str, &str); 18] = [
+const USER: [(&str, &str); 19] = [
     ("BUILDKIT_PROGRESS", "plain"),
     ("BUILDX_BUILDER", "default"),
     ("BUILDX_NO_DEFAULT_ATTESTATIONS", "0"),
+    ("BUILDX_NO_DEFAULT_LOAD", "1"),
     ("CARGO_TERM_COLOR", "always"),
     ("CONTAINERD_ADDRESS", "/run/docker/containerd/containerd.sock"),
     ("CONTAINERD_SNAPSHOTTER", "native"),
@@ -94,6 +95,7 @@ fn tools_get_wishes_but_no_preference_that_changes_result() {
         ("docker build ", "BUILDKIT_PROGRESS", Some("plain")),
         ("docker build ", "BUILDX_BUILDER", Some("default")),
         ("docker build ", "BUILDX_NO_DEFAULT_ATTESTATIONS", Some("1")),
+        ("docker build ", "BUILDX_NO_DEFAULT_LOAD", None),
         ("docker build ", "DOCKER_BUILDKIT", Some("1")),
         ("docker build ", "DOCKER_CONTENT_TRUST", Some("1")),
         ("docker build ", "DOCKER_DEFAULT_PLATFORM", Some("linux/amd64")),

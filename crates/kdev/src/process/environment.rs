@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// Program, variable, and its value; `None` removes it. All other variables are passed on.
-const SETTINGS: [(&str, &str, Option<&str>); 5] = [
+const SETTINGS: [(&str, &str, Option<&str>); 6] = [
+    // With it, a build does not store its image.
+    ("docker", "BUILDX_NO_DEFAULT_LOAD", None),
     // Hints of plugins after a build.
     ("docker", "DOCKER_CLI_HINTS", Some("false")),
     // Debug output hides the error.
@@ -44,7 +46,10 @@ mod tests {
         let table = [
             (cmd!(sh, "kubectl version"), &kuberc[..]),
             (cmd!(sh, "/opt/bin/kubectl version").env("KUBERC", "mine"), &kuberc),
-            (cmd!(sh, "docker build"), &[("DOCKER_CLI_HINTS", Some("false"))]),
+            (
+                cmd!(sh, "docker build"),
+                &[("BUILDX_NO_DEFAULT_LOAD", None), ("DOCKER_CLI_HINTS", Some("false"))],
+            ),
             (cmd!(sh, "helm template"), &[("HELM_DEBUG", None)]),
             (cmd!(sh, "cargo build"), &[]),
             (cmd!(sh, "sh kubectl"), &[]),
