@@ -26,7 +26,7 @@ pub(crate) fn run(project: &Project, args: &[&str]) -> Ran {
     run_with(project, &[], args)
 }
 
-fn run_with(project: &Project, env: &[(&str, &str)], args: &[&str]) -> Ran {
+pub(crate) fn run_with(project: &Project, env: &[(&str, &str)], args: &[&str]) -> Ran {
     let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
     let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
     let path = format!("{fakes}:{cargo}:/usr/bin:/bin");

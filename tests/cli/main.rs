@@ -12,6 +12,7 @@ mod charts;
 mod completions;
 mod config_precedence;
 mod costs;
+mod cross;
 mod deletion;
 mod distributions;
 mod docs;

@@ -32,6 +32,8 @@ const COMMON_WITH_VALUE: [&str; 8] =
 /// The files in a directory that change what cargo does there.
 const SETTINGS: [&str; 4] =
     [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"];
+/// The subcommand of cargo that builds programs.
+pub(super) const BUILD: &str = "build";
 /// Makes cargo build the other packages if one fails.
 const KEEP_GOING: &str = "--keep-going";
 
@@ -44,13 +46,19 @@ pub(crate) struct CargoRequest {
     cargo: PathBuf,
     pub(super) package: String,
     dir: PathBuf,
+    subcommand: &'static str,
     args: Vec<String>,
     /// The directory for a call for several packages; `None` if that could do something else.
     common_dir: Option<PathBuf>,
 }
 
 impl CargoRequest {
-    pub(super) fn new(config: &Config, args: Vec<String>) -> Result<Self> {
+    /// Creates the call with a subcommand of cargo that has the arguments of `cargo build`.
+    pub(super) fn new(
+        config: &Config,
+        subcommand: &'static str,
+        args: Vec<String>,
+    ) -> Result<Self> {
         let is_common =
             are_common(&args) && has_common_settings(&config.dir, &config.workspace_root);
         Ok(Self {
@@ -58,6 +66,7 @@ impl CargoRequest {
             package: config.package.clone(),
             dir: config.dir.clone(),
             common_dir: is_common.then(|| config.workspace_root.clone()),
+            subcommand,
             args,
         })
     }
@@ -67,13 +76,21 @@ impl CargoRequest {
     pub(super) fn of_program(cargo: &Path, args: &[&str]) -> Self {
         let dir = cargo.parent().unwrap_or(cargo).to_owned();
         let args = args.iter().map(ToString::to_string).collect();
-        Self { cargo: cargo.to_owned(), package: "app".to_owned(), dir, args, common_dir: None }
+        Self {
+            cargo: cargo.to_owned(),
+            package: "app".to_owned(),
+            dir,
+            subcommand: BUILD,
+            args,
+            common_dir: None,
+        }
     }
 
     /// Returns whether one call can build both packages.
     pub(super) fn can_join(&self, other: &Self) -> bool {
         self.common_dir.is_some()
-            && (&self.common_dir, &self.args) == (&other.common_dir, &other.args)
+            && (&self.common_dir, self.subcommand, &self.args)
+                == (&other.common_dir, other.subcommand, &other.args)
     }
 
     /// Runs the call. Returns the files that cargo has written, if it reports them.
@@ -87,12 +104,12 @@ impl CargoRequest {
 
     /// Runs cargo with the arguments of this call.
     fn start(&self, cx: &Cx, packages: &[&str], dir: &Path, own: &[String]) -> Result<Ran> {
-        let cargo = &self.cargo;
+        let (cargo, subcommand) = (&self.cargo, self.subcommand);
         let sh = cx.shell()?;
         sh.change_dir(dir);
         let command = |args: &[String]| {
             let flags = packages.iter().flat_map(|package| ["--package", package]);
-            Command::new(cmd!(sh, "{cargo} build {flags...} {args...}")).show_dir()
+            Command::new(cmd!(sh, "{cargo} {subcommand} {flags...} {args...}")).show_dir()
         };
         // Messages do not show the flags that are only for kdev.
         let display = command(&self.args).to_string();
@@ -302,6 +319,7 @@ mod tests {
         let request = |package: &str| CargoRequest {
             cargo: "cargo".into(),
             package: package.to_owned(),
+            subcommand: BUILD,
             dir: format!("/w/{package}").into(),
             args: Vec::new(),
             common_dir: Some("/w".into()),

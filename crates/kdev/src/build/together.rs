@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
-use crate::build::cargo::{self, Built, CargoRequest};
+use crate::build::cargo::{self, BUILD, Built, CargoRequest};
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::{Cx, Interrupt};
@@ -218,10 +218,17 @@ impl<'a> BuildSeat<'a> {
         self.requested.borrow().clone()
     }
 
-    /// Runs `cargo build` with these arguments, together with the other packages, and waits until
-    /// the image may be built. Returns the files that cargo has written, if it reports them.
-    pub(super) fn build(&self, cx: &Cx, config: &Config, args: Vec<String>) -> Built {
-        let request = CargoRequest::new(config, args)?;
+    /// Runs `cargo build` or a similar subcommand with these arguments, together with the other
+    /// packages, and waits until the image may be built. Returns the files that cargo has written,
+    /// if it reports them.
+    pub(super) fn build(
+        &self,
+        cx: &Cx,
+        config: &Config,
+        subcommand: &'static str,
+        args: Vec<String>,
+    ) -> Built {
+        let request = CargoRequest::new(config, subcommand, args)?;
         self.requested.replace(Some(request.clone()));
         let artifacts = if let Some(early) = self.early.take() {
             self.end_early(cx, early, &request)?
@@ -248,7 +255,7 @@ impl<'a> BuildSeat<'a> {
     /// the others is complete, and the image may be built.
     pub(super) fn build_if_configured(&self, cx: &Cx, config: &Config) -> Built {
         if let Some(args) = &config.cargo_build {
-            return self.build(cx, config, args.clone());
+            return self.build(cx, config, BUILD, args.clone());
         }
         self.wait_for_others(cx)?;
         self.take_slot(cx)?;

@@ -71,7 +71,7 @@ fn print_cfgs(cx: &Cx, dir: &Path, target: &str) -> Result<Vec<Cfg>> {
 
 /// Returns the configuration that applies in a directory, from its files; `None` if cargo does not
 /// print it.
-fn read(cx: &Cx, dir: &Path) -> Result<Option<Value>> {
+pub(crate) fn read(cx: &Cx, dir: &Path) -> Result<Option<Value>> {
     let cargo = CARGO.find()?;
     let sh = cx.shell()?;
     sh.change_dir(dir);

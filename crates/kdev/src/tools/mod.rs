@@ -62,6 +62,12 @@ pub(crate) const CARGO: Tool = Tool {
 };
 /// Run by name, like cargo.
 pub(crate) const RUSTC: Tool = Tool { name: "rustc", ..CARGO };
+/// Links programs for other platforms. cargo runs it as `cargo zigbuild`.
+pub(crate) const ZIGBUILD: Tool = Tool {
+    name: "cargo-zigbuild",
+    min_version: "0.1",
+    install_help: "run `cargo install --locked cargo-zigbuild`",
+};
 /// 6.7 introduced `%C`, without which the path of a control socket gets too long.
 pub(crate) const SSH: Tool = Tool {
     name: "ssh",

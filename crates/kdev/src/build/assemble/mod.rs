@@ -9,6 +9,7 @@
 //! - `error.rs`: errors
 //! - `layer.rs`: stores a layer
 //! - `layout.rs`: writes an OCI image layout
+//! - `linker.rs`: chooses who links a program for another platform
 //! - `output.rs`: writes an image to a file, a directory, or Docker
 //! - `program.rs`: selects and reads the program
 //! - `requirements.rs`: checks that the program runs in the image
@@ -22,6 +23,7 @@ mod base;
 pub(super) mod error;
 mod layer;
 mod layout;
+mod linker;
 mod output;
 mod program;
 mod requirements;
@@ -41,6 +43,7 @@ use kdev_core::rust_target;
 use crate::build::artifacts::BuiltProgram;
 use crate::build::assemble::base::Base;
 use crate::build::assemble::layer::store;
+use crate::build::assemble::linker::Linker;
 use crate::build::assemble::program::ProgramLayer;
 use crate::build::assemble::requirements::Requirements;
 use crate::build::assemble::target::Target;
@@ -72,7 +75,10 @@ pub(crate) fn assemble(
     let base = Base::find(cx, images.cache_dir(), &cache, config, &platform)?;
     let choose = || Ok(Target::choose(cx, config, &platform)?.args(config));
     let args = seat.shared_args(config, &platform, choose)?;
-    let artifacts = seat.build(cx, config, args)?;
+    let linker = Linker::choose(cx, config, &args)?;
+    let artifacts = seat
+        .build(cx, config, linker.subcommand(), args)
+        .inspect_err(|error| linker.note_failure(cx, error))?;
     let artifacts = match artifacts {
         Some(artifacts) => artifacts,
         None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),

@@ -92,13 +92,17 @@ fn count_of_user(config: &Config) -> usize {
 
 /// Returns the platform of the target that the user has set.
 pub(super) fn platform_of_user(config: &Config) -> Option<String> {
-    let args = config.cargo_build.as_ref()?;
-    let at = args.iter().position(|arg| arg.split('=').next() == Some(FLAG))?;
-    let target = match args[at].split_once('=') {
-        Some((_, target)) => target,
-        None => args.get(at + 1)?,
-    };
+    let target = target_in(config.cargo_build.as_ref()?)?;
     rust_target::platform(target).map(str::to_owned)
+}
+
+/// Returns the target in the arguments of cargo.
+pub(super) fn target_in(args: &[String]) -> Option<&str> {
+    let at = args.iter().position(|arg| arg.split('=').next() == Some(FLAG))?;
+    match args[at].split_once('=') {
+        Some((_, target)) => Some(target),
+        None => args.get(at + 1).map(String::as_str),
+    }
 }
 
 /// Returns the target with the GNU C library if it is that of this machine. Others need a linker.
