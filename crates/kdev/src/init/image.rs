@@ -1,9 +1,11 @@
 //! Chooses where the program is built, and writes the Dockerfile and the ignore file.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::BuilderChoice;
+use crate::init::lock::crates_below;
 use crate::init::package::Program;
 use crate::init::template::fill;
 use crate::init::toolchain::{StaticBuild, Toolchain};
@@ -49,19 +51,20 @@ impl BuildPlace {
         lock: &str,
         choice: Option<&BuilderChoice>,
     ) -> (Self, String) {
+        let crates = crates_below(lock, &program.package);
         match choice {
             Some(BuilderChoice::Cargo) => return (Self::Cargo, "--builder".to_owned()),
             // A table that exists is not extended.
             None if program.table.is_null()
                 && toolchain.is_some_and(Toolchain::can_build_without_docker)
-                && !needs_c_library(lock) =>
+                && !needs_c_library(&crates) =>
             {
                 let reason = "it can build a static program on this machine".to_owned();
                 return (Self::Cargo, reason);
             }
             _ => {}
         }
-        let needs_c_compiler = needs_c_compiler(lock);
+        let needs_c_compiler = needs_c_compiler(&crates);
         let name = builder.name;
         let has_cache_mounts = builder.has_cache_mounts;
         if let Some(image) = builder.rust_image.clone().filter(|_| has_cache_mounts) {
@@ -182,15 +185,15 @@ fn docker_ignore_file(program: &Program) -> String {
     text
 }
 
-/// Returns whether a crate of `Cargo.lock` compiles code in C, or links a library of the system.
-fn needs_c_library(lock: &str) -> bool {
-    let finders = ["name = \"bindgen\"", "name = \"pkg-config\"", "name = \"vcpkg\""];
-    needs_c_compiler(lock) || lock.lines().any(|line| finders.contains(&line.trim()))
+/// Returns whether one of these crates compiles code in C, or links a library of the system.
+fn needs_c_library(crates: &BTreeSet<String>) -> bool {
+    let is_finder = |name| crates.contains(name);
+    needs_c_compiler(crates) || ["bindgen", "pkg-config", "vcpkg"].into_iter().any(is_finder)
 }
 
-/// Returns whether a crate of `Cargo.lock` compiles code in C.
-fn needs_c_compiler(lock: &str) -> bool {
-    lock.lines().any(|line| ["name = \"cc\"", "name = \"cmake\""].contains(&line.trim()))
+/// Returns whether one of these crates compiles code in C.
+fn needs_c_compiler(crates: &BTreeSet<String>) -> bool {
+    ["cc", "cmake"].into_iter().any(|name| crates.contains(name))
 }
 
 /// Returns an image with Rust among the names of images.

@@ -8,6 +8,7 @@
 //! - `ports.rs`: the ports that a source file listens on
 //! - `toolchain.rs`: the targets of the Rust toolchain
 //! - `rustflags.rs`: the flag for static programs, beside those of the project
+//! - `lock.rs`: the crates that the package depends on
 //! - `image.rs`: chooses where the program is built; Dockerfile and ignore file
 //! - `manifest.rs`: the manifests
 //! - `settings.rs`: `Cargo.toml`, `kdev.local.toml`, and `.gitignore`
@@ -20,6 +21,7 @@
 mod code;
 mod error;
 pub(crate) mod image;
+mod lock;
 mod manifest;
 mod onboarding;
 pub(crate) mod package;
