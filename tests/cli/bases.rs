@@ -106,6 +106,29 @@ fn base_of_podman_stays_on_nodes() {
     assert!(!project.calls().contains("podman save"), "{}", project.calls());
 }
 
+/// Without `--target` and without musl, the program has the shared libraries of the base.
+#[test]
+fn default_target_with_base_is_dynamic() {
+    let project = project("base.tar");
+    write_archive(&project, "amd64", "", "none");
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    let lines = cargo.lines().filter(|line| !line.starts_with("cargo-build"));
+    project.write("Cargo.toml", &lines.collect::<Vec<_>>().join("\n"));
+    let rustc = std::path::Path::new(env!("CARGO")).with_file_name("rustc").display().to_string();
+    let rustc = format!("case \"$*\" in *musl*) echo /absent ;; *) exec {rustc} \"$@\" ;; esac");
+    project.script("rustc", &rustc);
+    tag(&run(&project, &["up", "--timeout", "1"]));
+    let program = fs::read(project.path("target/x86_64-unknown-linux-gnu/debug/app")).unwrap();
+    let loader = b"/lib64/ld-linux-x86-64.so.2\0";
+    assert!(program.windows(loader.len()).any(|part| part == loader));
+    // The same target without a base is static.
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &cargo.replace("base = \"base.tar\"", ""));
+    tag(&run(&project, &["up", "--timeout", "1"]));
+    let program = fs::read(project.path("target/x86_64-unknown-linux-gnu/debug/app")).unwrap();
+    assert!(!program.windows(loader.len()).any(|part| part == loader));
+}
+
 /// Creates a project whose base is `base:1` on the nodes.
 fn project_with_base_on_nodes() -> Project {
     let project = project("x");

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::json_schema;
 use crate::project::Project;
 use crate::shared::{live, workspace};
 
@@ -288,6 +289,7 @@ fn json_has_event_for_each_target() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    json_schema::check_lines(&line);
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(event["reason"], "forward");
     assert_eq!(

@@ -338,7 +338,9 @@ impl Project {
 
 /// Checks the output of `--message-format json`.
 fn check_json<S: AsRef<OsStr>>(args: &[S], output: &Output) {
-    if args.iter().any(|arg| arg.as_ref() == "json") {
+    let is_json =
+        |arg: &S| ["json", "--message-format=json"].iter().any(|json| arg.as_ref() == *json);
+    if args.iter().any(is_json) {
         json_schema::check_lines(&String::from_utf8_lossy(&output.stdout));
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::json_schema;
 use crate::project::{CONFIG, IMAGE, Project, REPLICA_SET, pod};
 
 const OTHER: &str = "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
@@ -160,6 +161,7 @@ fn watch_prints_changes_and_succeeds_on_interrupt() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     let stdout = String::from_utf8(output.stdout).unwrap();
+    json_schema::check_lines(&stdout);
     let field = |line: &str, name: &str| {
         line.split(&format!("\"{name}\":\"")).nth(1).unwrap().split('"').next().unwrap().to_owned()
     };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::json_schema;
 use crate::project::{IMAGE, Project};
 use crate::services::workspace;
 use crate::watch::{Watch, make_whole_context_input, save};
@@ -74,8 +75,8 @@ fn next_cycle_stops_processes_in_background() {
         let project = Project::new();
         let mut watch = start(&project, &[&["--then", server], mode].concat());
         // Nothing else reads it.
-        let mut stdout = watch.child.stdout.take().unwrap();
-        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let stdout = watch.child.stdout.take().unwrap();
+        let reading = thread::spawn(move || std::io::read_to_string(stdout).unwrap());
         wait_for_lines(&project, "fake/begun", 1);
         save(&project, "src/main.rs", "fn main() { }\n");
         wait_for_lines(&project, "fake/stopped", 1);
@@ -83,6 +84,11 @@ fn next_cycle_stops_processes_in_background() {
         watch.signal(Signal::SIGINT);
         assert_eq!(watch.end().0, Some(130));
         wait_for_lines(&project, "fake/stopped", 2);
+        let stdout = reading.join().unwrap();
+        if mode.contains(&"json") {
+            json_schema::check_lines(&stdout);
+            assert!(stdout.contains(r#""reason":"cycle-ended""#), "{stdout}");
+        }
     }
 }
 
