@@ -110,3 +110,27 @@ fn load_flag_and_old_buildkit_prevent_export() {
         assert!(!builds[0].contains("type=image"), "{builds:?}");
     }
 }
+
+#[test]
+fn full_disk_of_daemon_fails_build_with_its_message() {
+    // The messages of Docker 20.10 and 29, whose data was on a small disk.
+    let messages = [
+        "Error response from daemon: Error processing tar file(exit status 1): write /big: no space left on device",
+        "ERROR: failed to build: failed to solve: write /var/lib/docker/overlay2/bel3ar89d0ms1dn9ni1ac9k3w/diff/big: no space left on device",
+        "ERROR: failed to build: failed to solve: ResourceExhausted: failed to copy files: copy file range failed: no space left on device",
+    ];
+    let project = Project::new();
+    let docker = fs::canonicalize(project.path("bin/docker")).unwrap();
+    let failing = FAILING_EXPORT.replace("*type=oci*", "*");
+    project.script("docker", &failing.replace("DOCKER", &docker.display().to_string()));
+    for message in messages {
+        project.write("fake/export-error", &format!("{message}\n"));
+        let ran = project.run(&["up"]);
+        let error = "\nerror: failed to build `app:latest`\n  caused by: `docker build --tag app:latest --file ";
+        assert!(ran.code(1).err().contains(&format!("{message}{error}")), "{}", ran.err());
+        // The disk of this machine is not full.
+        assert!(!ran.err().contains("Note"), "{}", ran.err());
+        assert!(ran.err().ends_with("  help: check the build output above\n"), "{}", ran.err());
+    }
+    assert_eq!(builds(&project).len(), messages.len());
+}

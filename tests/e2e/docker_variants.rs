@@ -77,7 +77,7 @@ impl ClassicDocker {
 
     fn start_in(service: &mut Service, namespaces: &'static [&'static str]) -> Self {
         let folder = service.path("docker");
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("daemon.json"), "{}").unwrap();
         let docker = Self { daemon: Self::spawn(&folder, namespaces), folder, namespaces };
         docker.wait_until_ready();

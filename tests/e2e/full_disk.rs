@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::docker_variants::ClassicDocker;
 use crate::lab::{command, docker, run, stderr_text};
 use crate::partial_load::{service_with_large_base, write_noise};
 use crate::podman::use_podman;
@@ -14,12 +15,17 @@ const LAYER: usize = 12 << 20;
 
 /// Mounts a small file system at the cache folder of a service.
 pub(crate) fn mount_small_cache(service: &Service) -> (PathBuf, Undo) {
-    let cache = service.path("cache");
-    fs::create_dir(&cache).unwrap();
-    run(command("mount").args(["-n", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&cache));
+    mount_small(service.path("cache"), "8m")
+}
+
+/// Mounts a file system of this size at a new folder.
+fn mount_small(folder: PathBuf, size: &str) -> (PathBuf, Undo) {
+    fs::create_dir_all(&folder).unwrap();
+    let size = format!("size={size}");
+    run(command("mount").args(["-n", "-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder));
     let mut unmount = command("umount");
-    unmount.arg("-n").arg(&cache);
-    (cache, Undo::new([unmount]))
+    unmount.arg("-n").arg(&folder);
+    (folder, Undo::new([unmount]))
 }
 
 /// Returns the number of files of more than 1 MiB in a folder.
@@ -76,4 +82,26 @@ fn archive_that_does_not_fit_is_rejected() {
     assert!(stderr.contains("is almost full"), "{stderr}");
     assert!(stderr.contains("help: free space on the disk of the cache folder, or"), "{stderr}");
     assert_eq!(large_files(&cache), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn full_disk_of_docker_is_named() {
+    let mut service = Service::new("full-docker");
+    let (data, _undo) = mount_small(service.path("docker/root"), "64m");
+    let _docker = ClassicDocker::start(&mut service);
+    write_noise(&service, "www/noise", 80 << 20);
+    let output = service.kdev(&["build"]).output().unwrap();
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    // The message of Docker.
+    assert!(stderr.contains("no space left on device"), "{stderr}");
+    let note = format!(
+        "Note the disk of `{}`, where Docker stores images, was almost full; run `docker system df` to see what uses it\n",
+        data.display()
+    );
+    assert_eq!(stderr.matches(&note).count(), 1, "{stderr}");
+    fs::remove_file(service.path("www/noise")).unwrap();
+    let output = service.kdev(&["build"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_text(&output));
 }

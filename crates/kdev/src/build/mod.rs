@@ -48,13 +48,13 @@ use crate::build::cargo::run_build;
 use crate::build::outputs::Outputs;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Docker, ImageStore, InspectedImage, LayerSource};
+use crate::docker::{self, Docker, ImageStore, InspectedImage, LayerSource, full_disk_hint};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::push::{self, LayerRequest};
 use crate::layers::{export, extract};
 use crate::parallel::run_both;
-use crate::process::{self, Command};
+use crate::process::{self, Command, DiskWatch};
 use crate::project::PackageSelection;
 
 pub use assemble::Error as AssembleError;
@@ -95,12 +95,13 @@ pub(crate) fn build(
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile, built);
     let target_dir = target_outside_context(config, &dockerfile);
     let mut outputs = Outputs::select(cx, store, config)?;
+    let disk = store.watch_disk(cx, config);
     let (target, text) = (image.clone(), display.clone());
     cx.emit(Event::Building { target, command: text, tool: store.engine().program() });
     let run = |outputs: &Outputs| {
         let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
         let command = Command::new(cmd.arg(iid.path()).arg(&config.context));
-        let command = outputs.keep_disk_free(command);
+        let command = outputs.keep_disk_free(command).watch_disk(disk.clone());
         run_build(cx, command, store.engine().program(), image.clone(), display.clone())
     };
     let mut result = run(&outputs);
@@ -118,6 +119,7 @@ pub(crate) fn build(
         Error::Failed { name, source, .. } => {
             store.forget_facts(cx, config.builder_name());
             note_failed_build(cx, store, config, &outputs);
+            note_full_disk(cx, &outputs, disk.as_ref());
             let hint = context::find_hint(config, &dockerfile);
             let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
             Error::Failed { name, source, hint }
@@ -176,6 +178,14 @@ fn inspect_and_tag(cx: &Cx, store: &ImageStore, id: &str, image: &Reference) -> 
     }
     tagged?;
     Ok(BuiltImage { reference, ..describe(cx, store, inspected, image)? })
+}
+
+/// Notes that Docker had almost no space left, unless this is known to be the disk of the export.
+fn note_full_disk(cx: &Cx, outputs: &Outputs, disk: Option<&DiskWatch>) {
+    let hint = disk.filter(|_| outputs.failure_hint().is_none()).and_then(full_disk_hint);
+    if let Some(text) = hint {
+        cx.emit(Event::Note { text });
+    }
 }
 
 /// Tags an image with a hash of its content.

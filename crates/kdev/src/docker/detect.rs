@@ -74,6 +74,7 @@ impl Docker {
             is_rootless: info.is_rootless(),
             is_desktop: info.is_desktop(),
             builder: builder?,
+            data_dir: info.data_dir(),
             refused_push_at: None,
         })
     }

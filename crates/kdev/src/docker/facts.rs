@@ -31,6 +31,9 @@ pub(crate) struct DockerFacts {
     pub(crate) is_rootless: bool,
     /// Whether the daemon runs in the virtual machine of Docker Desktop.
     pub(crate) is_desktop: bool,
+    /// The directory in which the daemon stores images, on its machine.
+    #[serde(default)]
+    pub(crate) data_dir: Option<PathBuf>,
     /// When the daemon could not push to this machine, in seconds since 1970.
     #[serde(default)]
     pub(crate) refused_push_at: Option<i64>,
@@ -115,11 +118,12 @@ pub(crate) struct DaemonInfo {
     security_options: Option<Vec<String>>,
     driver_status: Option<serde_json::Value>,
     driver: Option<String>,
+    docker_root_dir: Option<PathBuf>,
 }
 
 impl DaemonInfo {
     /// The format of `docker info` with these fields.
-    pub(crate) const FORMAT: &str = r#"{"ID":{{json .ID}},"OperatingSystem":{{json .OperatingSystem}},"SecurityOptions":{{json .SecurityOptions}},"DriverStatus":{{json .DriverStatus}},"Driver":{{json .Driver}}}"#;
+    pub(crate) const FORMAT: &str = r#"{"ID":{{json .ID}},"OperatingSystem":{{json .OperatingSystem}},"SecurityOptions":{{json .SecurityOptions}},"DriverStatus":{{json .DriverStatus}},"Driver":{{json .Driver}},"DockerRootDir":{{json .DockerRootDir}}}"#;
 
     /// Returns whether the daemon uses the containerd image store.
     pub(crate) fn has_containerd_store(&self) -> bool {
@@ -139,6 +143,11 @@ impl DaemonInfo {
     pub(crate) fn is_rootless(&self) -> bool {
         let mut options = self.security_options.iter().flatten();
         options.any(|option| option.split(',').any(|one| one == "name=rootless"))
+    }
+
+    /// Returns the directory in which the daemon stores images.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        self.docker_root_dir.clone()
     }
 
     /// Identifies the daemon and its image store.

@@ -2,6 +2,7 @@
 //!
 //! - `builder.rs`: the builder that Docker uses
 //! - `buildx.rs`: a builder that keeps the results of its builds
+//! - `data_disk.rs`: the disk on which a local daemon stores images
 //! - `detect.rs`: finds out the properties of the daemon and of its builder
 //! - `facts.rs`: these properties, and their file in the cache directory
 //! - `kept.rs`: the builds of builders that keep the results
@@ -17,6 +18,7 @@
 mod assembled;
 mod builder;
 mod buildx;
+mod data_disk;
 mod detect;
 mod error;
 mod facts;
@@ -50,6 +52,7 @@ use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 pub(crate) use assembled::AssembledImages;
 pub(crate) use builder::Builder;
 pub(crate) use buildx::Buildx;
+pub(crate) use data_disk::full_disk_hint;
 pub(crate) use error::Result;
 pub(crate) use error::start_builder_help;
 pub use error::{DockerHost, Error};

@@ -20,7 +20,7 @@ use crate::process::child::{
     PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise, supervise_rest,
 };
 use crate::process::lines::Lines;
-use crate::process::{Disk, environment};
+use crate::process::{Disk, DiskWatch, environment};
 
 /// How long to wait for the last lines of a command after its exit.
 const LAST_LINES_TIME: Duration = Duration::from_millis(100);
@@ -31,6 +31,7 @@ pub(crate) struct Command {
     stdin: Vec<u8>,
     timeout: Option<Duration>,
     disk: Option<Disk>,
+    watch: Option<DiskWatch>,
     shows_dir: bool,
     ignores_interrupt: bool,
 }
@@ -91,6 +92,12 @@ impl Command {
     /// Terminates the child before it fills this disk.
     pub(crate) fn keep_free(mut self, disk: Disk) -> Self {
         self.disk = Some(disk);
+        self
+    }
+
+    /// Looks at a disk while the output of the child is shown.
+    pub(crate) fn watch_disk(mut self, watch: Option<DiskWatch>) -> Self {
+        self.watch = watch;
         self
     }
 
@@ -287,6 +294,7 @@ impl Command {
         let disk = self.disk.as_ref();
         let mut tick = || {
             lines.try_iter().for_each(emit);
+            self.watch.iter().for_each(DiskWatch::look);
             full(disk)
         };
         let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut tick);
@@ -355,6 +363,7 @@ impl From<std::process::Command> for Command {
             stdin: Vec::new(),
             timeout: None,
             disk: None,
+            watch: None,
             shows_dir: false,
             ignores_interrupt: false,
         }

@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::statvfs;
 
@@ -51,6 +53,32 @@ impl Disk {
     /// Returns a writer that fails instead of filling the disk.
     pub(crate) fn writer<W: Write>(&self, to: W) -> DiskWriter<'_, W> {
         DiskWriter { disk: self, to, unchecked: CHECK_INTERVAL }
+    }
+}
+
+/// Looks at a disk while a command runs. A command that fails on a full disk usually removes what
+/// it has written, so the disk must be looked at before that.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskWatch {
+    disk: Disk,
+    was_full: Arc<AtomicBool>,
+}
+
+impl DiskWatch {
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, was_full: Arc::default() }
+    }
+
+    pub(super) fn look(&self) {
+        if self.disk.check().is_err() {
+            self.was_full.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the directory of the disk, if it was almost full at some time.
+    pub(crate) fn full_dir(&self) -> Option<&Path> {
+        self.look();
+        self.was_full.load(Ordering::Relaxed).then_some(&*self.disk.dir)
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use background::BackgroundChild;
 pub use child::kill_children;
 pub(crate) use command::{Command, Output};
 pub use command::{Failure, Outcome};
-pub(crate) use disk::Disk;
+pub(crate) use disk::{Disk, DiskWatch};
 pub use error::{Error, FileError, Interrupted};
 pub(crate) use error::{Result, is_interrupt};
 pub(crate) use lines::Lines;

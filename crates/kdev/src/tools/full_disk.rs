@@ -13,24 +13,30 @@ pub(crate) struct FullDisk {
     usage_command: &'static str,
 }
 
-const DOCKER: FullDisk = FullDisk { owner: "the Docker daemon", usage_command: "docker system df" };
 const PODMAN: FullDisk = FullDisk { owner: "Podman", usage_command: "podman system df" };
 
 /// Returns the disk that has made docker or podman fail.
 pub(crate) fn full_disk(failure: &Failure) -> Option<FullDisk> {
     let is_full = matches!(failure.outcome, Outcome::Code(_)) && failure.stderr.contains(NO_SPACE);
     match failure.program() {
-        "docker" if is_full => Some(DOCKER),
+        "docker" if is_full => Some(FullDisk::DOCKER),
         "podman" if is_full => Some(PODMAN),
         _ => None,
     }
 }
 
 impl FullDisk {
+    pub(crate) const DOCKER: Self =
+        Self { owner: "the Docker daemon", usage_command: "docker system df" };
+
     /// Returns how to fix it.
     pub(crate) fn help(self) -> String {
-        let Self { owner, usage_command } = self;
-        format!("free space on the disk of {owner}; run `{usage_command}` to see what uses it")
+        format!("free space on the disk of {}; {}", self.owner, self.usage_help())
+    }
+
+    /// Returns how to find out what uses the space.
+    pub(crate) fn usage_help(self) -> String {
+        format!("run `{}` to see what uses it", self.usage_command)
     }
 }
 
