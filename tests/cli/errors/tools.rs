@@ -180,6 +180,22 @@ fn docker_host_without_daemon() {
 }
 
 #[test]
+fn context_of_variable_is_left_by_unsetting_variable() {
+    let project = Project::new();
+    project.write("fake/docker-context", "far tcp://127.0.0.1:9\n");
+    let help = |end: &str| {
+        let ran = project.run_with(&[("DOCKER_CONTEXT", "far")], &["up"]);
+        let place = "  help: the Docker context `far` is at `tcp://127.0.0.1:9`; ";
+        assert!(ran.code(91).err().ends_with(&format!("{place}{end}\n")), "{}", ran.err());
+    };
+    project.write("fake/docker-version.json", PODMAN[1]);
+    help("unset DOCKER_CONTEXT to use the local daemon");
+    project.remove("fake/docker-version.json");
+    project.write("fake/docker-down", "Cannot connect to the Docker daemon\n");
+    help("start the daemon there, or unset DOCKER_CONTEXT to use the local one");
+}
+
+#[test]
 fn docker_socket_without_permission() {
     let project = Project::new();
     project.write(

@@ -152,6 +152,8 @@ pub struct DockerHost {
     pub context: String,
     /// The daemon's address, as a URL.
     pub address: String,
+    /// Whether `DOCKER_CONTEXT` selects the context: `docker context use` has no effect then.
+    pub is_variable: bool,
 }
 
 impl Error {
@@ -224,15 +226,21 @@ fn upgrade_help(side: &str) -> String {
     format!("follow https://docs.docker.com/engine/install to upgrade the Docker {side}")
 }
 
+/// Returns how to select the local daemon instead of a context.
+fn leave_context(is_variable: bool) -> &'static str {
+    if is_variable { "unset DOCKER_CONTEXT" } else { "run `docker context use default`" }
+}
+
 fn podman_help(host: Option<&DockerHost>) -> String {
     match host {
-        Some(DockerHost { context, address }) if context == "default" => {
+        Some(DockerHost { context, address, .. }) if context == "default" => {
             format!(
                 "DOCKER_HOST is `{address}`; pass `--builder podman`, or set it to a Docker daemon"
             )
         }
-        Some(DockerHost { context, address }) => format!(
-            "the Docker context `{context}` is at `{address}`; run `docker context use default` to use the local daemon"
+        Some(DockerHost { context, address, is_variable }) => format!(
+            "the Docker context `{context}` is at `{address}`; {} to use the local daemon",
+            leave_context(*is_variable)
         ),
         None => "pass `--builder podman` to use Podman without Docker's client".to_owned(),
     }
@@ -258,11 +266,12 @@ fn unreachable_help(stderr: &str, host: Option<&DockerHost>) -> String {
         return "run `sudo usermod -aG docker $USER` and log in again".to_owned();
     }
     match host {
-        Some(DockerHost { context, address }) if context == "default" => {
+        Some(DockerHost { context, address, .. }) if context == "default" => {
             format!("DOCKER_HOST is `{address}`; unset or fix it")
         }
-        Some(DockerHost { context, address }) => format!(
-            "the Docker context `{context}` is at `{address}`; start the daemon there, or run `docker context use default` to use the local one"
+        Some(DockerHost { context, address, is_variable }) => format!(
+            "the Docker context `{context}` is at `{address}`; start the daemon there, or {} to use the local one",
+            leave_context(*is_variable)
         ),
         None => {
             "run `sudo systemctl start docker`, or set DOCKER_HOST to a running daemon".to_owned()

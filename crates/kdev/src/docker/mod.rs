@@ -387,7 +387,9 @@ fn selected_host(cx: &Cx, docker: &Path) -> Option<DockerHost> {
     let output = command.read(cx).ok()?.text();
     let (context, address) = output.trim().split_once(' ')?;
     let is_selected = !tools::DOCKER_SOCKETS.contains(&address);
-    is_selected.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
+    let is_variable = cx.docker_settings().variable("DOCKER_CONTEXT") == Some(context);
+    let (context, address) = (context.to_owned(), address.to_owned());
+    is_selected.then_some(DockerHost { context, address, is_variable })
 }
 
 /// Checks that the client is Docker's and new enough.
