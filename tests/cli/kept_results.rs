@@ -307,6 +307,13 @@ fn stopped_builder_is_started_before_its_platform_is_chosen() {
     let ran = up(&project);
     assert!(ran.err().starts_with("        Note starting builder `far`\n"), "{}", ran.err());
     assert!(project.calls().contains(" --platform linux/arm64 "), "{}", project.calls());
+    // Another node does not matter: Buildx builds with the first one.
+    let node = REMOTE.split("Nodes:\n").nth(1).unwrap().replace("linux/amd64, ", "");
+    project.write("fake/builder", &format!("{stopped}\n{node}")).write("fake/log", "");
+    up(&project).code(0);
+    assert!(project.calls().contains("--bootstrap"), "{}", project.calls());
+    assert!(project.calls().contains(" --platform linux/arm64 "), "{}", project.calls());
+    project.write("fake/builder", stopped);
     // Only a build starts it.
     project.write("fake/log", "");
     project.run(&[&["status"], &BUILDER[..]].concat()).code(0);
@@ -365,6 +372,17 @@ fn image_of_mixed_cluster_is_loaded_onto_nodes_of_its_platform() {
 }
 
 #[test]
+fn platform_is_passed_to_builder_with_platforms_of_user() {
+    let project = project();
+    let set = REMOTE.replace("linux/amd64, linux/arm64", "linux/arm64*, linux/amd64");
+    project.write("fake/builder", &set).nodes(&[("n1", "10.0.0.1", "arm64")]);
+    build(&project, "arm64", &["base"]);
+    up(&project);
+    // Without it, the node would build for its own platform.
+    assert!(project.calls().contains(" --platform linux/arm64 "), "{}", project.calls());
+}
+
+#[test]
 fn name_of_builder_is_never_a_flag() {
     let project = project();
     for name in ["--help", "-D", "a b", "../far", " "] {
@@ -405,11 +423,17 @@ fn remote_builder_does_not_need_docker_daemon() {
     let project = project();
     let down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n";
     project.write("fake/docker-down", down);
-    up(&project).code(0);
-    let ran = project.run(&[&["doctor"], &BUILDER[..]].concat());
-    let rows = "  ok       builder               builder `far` (remote driver)
-  ok       layers                builder `far` exports only the changed layers\n";
-    assert!(ran.out().contains(rows), "{}", ran.out());
+    for driver in ["remote", "kubernetes", "cloud"] {
+        project.write("fake/builder", &REMOTE.replace("remote", driver)).write("fake/log", "");
+        up(&project).code(0);
+        assert!(project.calls().contains("compression=zstd"), "{}", project.calls());
+        let ran = project.run(&[&["doctor"], &BUILDER[..]].concat());
+        let rows = format!(
+            "  ok       builder               builder `far` ({driver} driver)
+  ok       layers                builder `far` exports only the changed layers\n"
+        );
+        assert!(ran.out().contains(&rows), "{}", ran.out());
+    }
     // One in a container does.
     project.write("fake/builder", &REMOTE.replace("remote", "docker-container"));
     let ran = up(&project);

@@ -18,6 +18,8 @@ use crate::docker::{self, Builder, Docker, ImageStore};
 
 /// The operating system of the images that kdev loads.
 const SYSTEM: &str = "linux/";
+/// A platform that no node has.
+const UNKNOWN: &str = "unknown";
 
 /// Returns the platform that must be passed to the build. Returns `None` if the default
 /// platform of the builder fits a node, which costs nothing, or if the user has set one.
@@ -45,7 +47,7 @@ pub(crate) fn choose(
             check_builder(cx, docker, config, &default, &platform, dockerfile.first_run)?;
         }
         ImageStore::Buildx(buildx) => {
-            check_emulation(&buildx.builder, &default, &platform, dockerfile.first_run)?;
+            check_emulation(&buildx.builder, &platform, dockerfile.first_run)?;
         }
         ImageStore::Podman(_) | ImageStore::Assembled(_) => {}
     }
@@ -65,7 +67,8 @@ fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Opti
     let named = config.builder_name();
     let docker = match store {
         ImageStore::Docker(docker) => docker,
-        ImageStore::Buildx(_) | ImageStore::Podman(_) | ImageStore::Assembled(_) => {
+        ImageStore::Buildx(buildx) => return Ok(builder_platform(&buildx.builder)),
+        ImageStore::Podman(_) | ImageStore::Assembled(_) => {
             return Ok(store.platform().map(str::to_owned));
         }
     };
@@ -74,9 +77,16 @@ fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Opti
     }
     let builder = docker.facts(cx, named)?.builder.filter(Builder::keeps_results);
     Ok(match builder {
-        Some(builder) => builder.platforms.into_iter().next(),
+        Some(builder) => builder_platform(&builder),
         None => Some(docker.platform.clone()),
     })
+}
+
+/// Returns the platform that a builder builds for by default, or [`UNKNOWN`], so that one is
+/// passed. Returns `None` if the platforms that could be passed are not known.
+fn builder_platform(builder: &Builder) -> Option<String> {
+    let unknown = (!builder.platforms.is_empty()).then(|| UNKNOWN.to_owned());
+    builder.default_platform.clone().or(unknown)
 }
 
 /// Returns the platform of most nodes, unless one of them has the default platform.
@@ -117,22 +127,17 @@ fn check_builder(
             let help = docker.enable_buildkit_help(cx);
             Err(Error::LegacyBuilderPlatform { default, platform, help })
         }
-        Some(builder) => check_emulation(&builder, &default, &platform, first_run),
+        Some(builder) => check_emulation(&builder, &platform, first_run),
     }
 }
 
 /// Checks that a builder can run the programs of a Dockerfile whose first `RUN` is in line
 /// `first_run`.
-fn check_emulation(
-    builder: &Builder,
-    default: &str,
-    platform: &str,
-    first_run: Option<usize>,
-) -> Result<()> {
+fn check_emulation(builder: &Builder, platform: &str, first_run: Option<usize>) -> Result<()> {
     match first_run.filter(|_| !can_run(builder, platform)) {
         Some(line) => {
-            let (default, platform) = (default.to_owned(), platform.to_owned());
-            Err(Error::NoEmulation { default, platform, line })
+            let default = builder.platforms.first().cloned().unwrap_or_default();
+            Err(Error::NoEmulation { default, platform: platform.to_owned(), line })
         }
         None => Ok(()),
     }

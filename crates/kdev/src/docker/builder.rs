@@ -10,6 +10,8 @@ const SNAPSHOTTER_LABEL: &str = "org.mobyproject.buildkit.worker.snapshotter:";
 /// The names of the field with the version of `BuildKit`; the second one is that of older
 /// versions of buildx.
 const VERSION_FIELDS: [&str; 2] = ["BuildKit version:", "Buildkit:"];
+/// The mark of platforms that the user has set for a node.
+const SET_BY_USER: char = '*';
 /// The first `BuildKit` whose image layouts have the file `oci-layout`.
 pub(crate) const WRITES_LAYOUTS: (u32, u32) = (0, 12);
 /// The first `BuildKit` that exports a build twice: into Docker, and as an image layout.
@@ -23,6 +25,11 @@ pub(crate) struct Builder {
     pub(crate) driver: String,
     /// The version of `BuildKit`; `None` if no node of the builder is running.
     pub(crate) buildkit_version: Option<(u32, u32)>,
+    /// Whether the node that builds for the default platform is running.
+    pub(crate) is_running: bool,
+    /// The platform that it builds for by default, if it is known.
+    #[serde(default)]
+    pub(crate) default_platform: Option<String>,
     /// The platforms that it can build for, such as `linux/arm64`.
     pub(crate) platforms: Vec<String>,
     /// Whether it stores images in containerd.
@@ -44,17 +51,16 @@ impl Builder {
             parse_version(&VERSION_FIELDS.iter().find_map(|name| self::field(node, name))?)
         };
         let node = nodes.iter().find(|node| version(node).is_some());
-        let platforms: Vec<String> =
-            nodes.iter().filter_map(|node| self::field(node, "Platforms:")).collect();
-        let platforms = platforms.iter().flat_map(|list| list.split(','));
-        let platforms = platforms.map(|one| one.trim().trim_end_matches('*').to_owned());
+        let platforms: Vec<String> = nodes.iter().flat_map(|node| node_platforms(node)).collect();
         let error =
             field("Error:").or_else(|| nodes.iter().find_map(|node| self::field(node, "Error:")));
         Some(Self {
             name,
             driver,
             buildkit_version: node.and_then(version),
-            platforms: platforms.filter(|platform| !platform.is_empty()).collect(),
+            is_running: nodes.first().is_some_and(|node| is_running(node)),
+            default_platform: nodes.first().and_then(|node| default_platform(node)),
+            platforms,
             has_snapshotter: node.is_some_and(|node| node.contains(SNAPSHOTTER_LABEL)),
             error: error.map(|error| text::printable(&error)),
         })
@@ -77,6 +83,25 @@ impl Builder {
                 && self.buildkit_version.is_some_and(|version| version >= EXPORTS_TWICE)
         }
     }
+}
+
+/// Returns whether a node can build without being started.
+fn is_running(node: &str) -> bool {
+    field(node, "Status:").is_some_and(|status| status == "running")
+}
+
+/// Returns the platforms of a node.
+fn node_platforms(node: &str) -> Vec<String> {
+    let list = field(node, "Platforms:").unwrap_or_default();
+    let names = list.split(',').map(|one| one.trim().trim_end_matches(SET_BY_USER).to_owned());
+    names.filter(|platform| !platform.is_empty()).collect()
+}
+
+/// Returns the platform that a build without `--platform` has on the first node of a builder.
+/// Platforms that the user has set are listed before those of the node.
+fn default_platform(node: &str) -> Option<String> {
+    let is_set = field(node, "Platforms:")?.contains(SET_BY_USER);
+    if is_set { None } else { node_platforms(node).into_iter().next() }
 }
 
 /// Returns the rest of the line that begins with `name`.
@@ -151,11 +176,14 @@ Status:   inactive
             buildkit_version: Some((0, 25)),
             platforms: strings(&["linux/amd64", "linux/amd64/v2", "linux/arm64"]),
             has_snapshotter: true,
+            is_running: true,
             ..builder("default", "docker")
         };
         let classic = Builder {
             buildkit_version: Some((0, 8)),
             platforms: strings(&["linux/amd64", "linux/386"]),
+            is_running: true,
+            default_platform: Some("linux/amd64".to_owned()),
             ..builder("default", "docker")
         };
         let table = [
@@ -176,6 +204,8 @@ Status:   inactive
         let builder = Builder::parse(&format!("{INACTIVE}\n{running}")).unwrap();
         assert_eq!(builder.buildkit_version, Some((0, 34)));
         assert_eq!(builder.platforms, ["linux/arm64"]);
+        // A build without a platform starts the first node.
+        assert_eq!((builder.is_running, builder.default_platform), (false, None));
     }
 
     #[test]

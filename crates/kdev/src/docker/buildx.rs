@@ -1,5 +1,5 @@
 //! Builders of Buildx that keep the results of their builds, instead of storing them in Docker:
-//! those with the drivers `docker-container`, `kubernetes`, and `remote`.
+//! those with the drivers `docker-container`, `kubernetes`, `cloud`, and `remote`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,7 +74,7 @@ impl Buildx {
     /// Starts the builder if it is not running, as a build does: only then, its version and its
     /// platforms are known.
     pub(super) fn start(self, cx: &Cx) -> Result<Self> {
-        if !self.builder.platforms.is_empty() || cx.is_dry_run() {
+        if self.builder.is_running || cx.is_dry_run() {
             return Ok(self);
         }
         let name = &self.builder.name;
@@ -103,7 +103,7 @@ impl Buildx {
 
     /// Returns the default platform of builds, if it is known.
     pub(crate) fn platform(&self) -> Option<&str> {
-        self.builder.platforms.first().map(String::as_str)
+        self.builder.default_platform.as_deref()
     }
 
     /// Returns the properties that decide how the image is exported.

@@ -39,7 +39,8 @@ impl Docker {
 
     /// Keeps complete facts: a builder that is not running does not report its version.
     fn keep_facts(&self, cx: &Cx, named: Option<&str>, facts: DockerFacts) -> DockerFacts {
-        let is_complete = facts.builder.as_ref().is_none_or(|one| one.buildkit_version.is_some());
+        let is_running = |one: &Builder| one.is_running && one.buildkit_version.is_some();
+        let is_complete = facts.builder.as_ref().is_none_or(is_running);
         if let Some(cache) = self.facts_cache(cx, named).filter(|_| is_complete) {
             cache.put(&facts);
         }
