@@ -254,7 +254,7 @@ fn paused_deployment_is_error() {
         95,
         "error: the rollout of deployment/app is blocked
   caused by: it is paused, and some pods do not use its current template: 1 of 1
-  help: run `kubectl --context kind-test --namespace default rollout resume deployment/app`\n",
+  help: run `kubectl --context kind-test --namespace default rollout resume deployment/app`, and remove `paused` from the manifest if it is set there\n",
     );
 }
 
