@@ -39,8 +39,9 @@ pub(crate) use usage::{UsageById, image_usage};
 /// second: for a command that only removes, and at the end of `up`, which tries again next time.
 const PATIENT: u32 = 300;
 const BRIEF: u32 = 25;
-/// How long a node waits for the lists of others, while it holds its lock.
-const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(3);
+/// How long a node waits for the lists of others, while it holds its lock. A list of the workloads,
+/// which this may save, takes about the same time.
+const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_millis(300);
 
 /// The builds to remove from nodes.
 pub(crate) struct NodePrune<'a> {
