@@ -173,14 +173,16 @@ fn prune_during_load_removes_nothing() {
     // The load takes longer than the removal waits.
     project.write("fake/node-is-busy", "");
     project.script("sleep", "");
-    let ran = project.run(&["prune", "--node", "n1"]);
-    assert!(
-        ran.code(93).err().contains("a load onto node `n1` (10.0.0.1) is running"),
-        "{}",
-        ran.err()
-    );
-    assert!(ran.err().contains("help: run the command again after that load"), "{}", ran.err());
-    assert_eq!(removals(&project), [""; 0]);
+    for is_busybox in [false, true] {
+        if is_busybox {
+            project.write("fake/flock-of-busybox", "");
+        }
+        let ran = project.run(&["prune", "--node", "n1"]);
+        let stderr = ran.code(93).err();
+        assert!(stderr.contains("a load onto node `n1` (10.0.0.1) is running"), "{stderr}");
+        assert!(stderr.contains("help: run the command again after that load"), "{stderr}");
+        assert_eq!(removals(&project), [""; 0]);
+    }
 }
 
 #[test]

@@ -35,10 +35,10 @@ pub(crate) use session::ContainerUser;
 pub(crate) use store::prune_store;
 pub(crate) use usage::{UsageById, image_usage};
 
-/// How often a removal tries to get the lock of a node while a load holds it, five times in a
-/// second: for a command that only removes, and at the end of `up`, which tries again next time.
-const PATIENT: u32 = 300;
-const BRIEF: u32 = 25;
+/// How many seconds a removal waits for a load that holds the lock of a node: for a command that
+/// only removes, and at the end of `up`, which tries again next time.
+const PATIENT: u32 = 60;
+const BRIEF: u32 = 5;
 /// How long a node waits for the lists of others, while it holds its lock. A list of the workloads,
 /// which this may save, takes about the same time.
 const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_millis(300);
@@ -53,7 +53,7 @@ pub(crate) struct NodePrune<'a> {
     pub(crate) current: Option<String>,
     /// Whether a node without such builds also gets an event.
     pub(crate) reports_nothing: bool,
-    /// How often to try to get the lock.
+    /// How many seconds to wait for the lock.
     patience: u32,
     /// Whether a dry run shows the builds that the namespace still uses, because it would delete
     /// its workloads.

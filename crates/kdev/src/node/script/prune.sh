@@ -1,9 +1,9 @@
 # Lists the builds of an image: the names that match a pattern, the other names of the same
 # images, and the containers. In the mode `prune`, holds the lock of loads, reads a line with
 # names to remove and one with names to unpin, and prints the removed names. It waits for a load
-# that holds the lock, but not forever: this many times. Otherwise lists the pods of the
+# that holds the lock, but not longer than this number of seconds. Otherwise lists the pods of the
 # containers. Arguments:
-#   MODE PATTERN TRIES
+#   MODE PATTERN SECONDS
 
 # Prints a table of `ctr images ls` without the columns that nothing reads.
 print_images() {
@@ -27,6 +27,20 @@ fail() {
 	exit 0
 }
 
+# Waits in the queue of the lock. If flock cannot (BusyBox), polls it: then loads can overtake.
+wait_for_lock() {
+	status=0
+	flock -w "$1" -E 75 9 2>/dev/null || status=$?
+	[ "$status" != 75 ] || return 1
+	[ "$status" != 0 ] || return 0
+	tries=0
+	until flock -n 9; do
+		[ "$tries" -lt "$(($1 * 5))" ] || return 1
+		tries=$((tries + 1))
+		sleep 0.2 2>/dev/null || sleep 1
+	done
+}
+
 command -v awk >/dev/null || fail "awk not found"
 mode=$1
 if [ "$mode" = prune ]; then
@@ -34,13 +48,10 @@ if [ "$mode" = prune ]; then
 		[ -r /etc/machine-id ] && emit no-lock flock || emit no-lock /etc/machine-id
 		exit 0
 	}
-	tries=0
-	until flock -n 9; do
-		[ "$tries" -lt "$3" ] || { emit busy; exit 0; }
-		[ "$tries" = 0 ] && emit waiting
-		tries=$((tries + 1))
-		sleep 0.2 2>/dev/null || sleep 1
-	done
+	flock -n 9 || {
+		emit waiting
+		wait_for_lock "$3" || { emit busy; exit 0; }
+	}
 fi
 builds=$(ct images ls "name~=$2" 2>/dev/null) || fail "$(ct images ls "name~=$2" 2>&1 >/dev/null)"
 targets=$(printf '%s\n' "$builds" | awk '{ for (i = 2; i < NF; i++) if ($i ~ /^sha256:/) { if (!seen[$i]++) print $i; break } }')
