@@ -101,14 +101,16 @@ pub(crate) fn remove_all(cx: &Cx, cluster: &Cluster, config: &Config) -> Result<
         let mut prune = NodePrune::new(cluster, &config.image, Keep::Newest(0));
         prune.shows_used = cx.is_dry_run();
         prune.reports_nothing = false;
-        let (started, mut failures) = (Instant::now(), open.failures);
+        let (mut waiting_since, mut failures) = (None, open.failures);
         let mut connections: Vec<&NodeConnection> = open.connections.iter().collect();
         let mut unlisted = None;
         loop {
             let outcome = prune.run(cx, &connections);
             failures.extend(outcome.failures);
             unlisted = unlisted.or(outcome.unlisted);
-            if outcome.used.is_empty() || started.elapsed() > MAX_WAIT {
+            // The wait for the lock of a node does not count.
+            let since = waiting_since.get_or_insert_with(Instant::now);
+            if outcome.used.is_empty() || since.elapsed() > MAX_WAIT {
                 note_used(cx, &outcome.used);
                 break;
             }
