@@ -15,7 +15,7 @@ mod usage;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kdev_core::image::builds::{Keep, KeepRule, NodeBuilds, Removal};
 use kdev_core::image::built::BuiltImage;
@@ -28,7 +28,7 @@ use crate::event::Event;
 use crate::load::Loaded;
 use crate::node::connection::NodeConnection;
 use crate::node::error::NodeError;
-use crate::parallel::{Shared, map_all, run_both};
+use crate::parallel::{map_all, run_both};
 
 pub(crate) use nodes::{OpenNodes, with_nodes};
 pub(crate) use session::ContainerUser;
@@ -39,9 +39,6 @@ pub(crate) use usage::{UsageById, image_usage};
 /// only removes, and at the end of `up`, which tries again next time.
 const PATIENT: u32 = 60;
 const BRIEF: u32 = 5;
-/// How long a node waits for the lists of others, while it holds its lock. A list of the workloads,
-/// which this may save, takes about the same time.
-const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_millis(300);
 
 /// The builds to remove from nodes.
 pub(crate) struct NodePrune<'a> {
@@ -60,8 +57,6 @@ pub(crate) struct NodePrune<'a> {
     pub(crate) shows_used: bool,
     /// The tags that workloads name, or the error, and when their list began.
     named: Mutex<Option<Listed>>,
-    /// The nodes that have not listed their builds.
-    pending: Shared<BTreeSet<String>>,
 }
 
 /// When a list of the named tags began, and its result.
@@ -89,20 +84,13 @@ impl<'a> NodePrune<'a> {
             patience: PATIENT,
             shows_used: false,
             named: Mutex::new(None),
-            pending: Shared::default(),
         }
     }
 
     /// Removes the builds from all nodes in parallel. From a node for which the workloads cannot be
     /// listed, nothing is removed.
     pub(crate) fn run(&self, cx: &Cx, connections: &[&NodeConnection]) -> PruneOutcome {
-        let names = connections.iter().map(|connection| connection.node.name.clone());
-        *self.pending.lock() = names.collect();
-        let results = map_all(connections, |connection| {
-            let result = connection.prune(cx, self);
-            self.pending.change(|pending| pending.remove(&connection.node.name));
-            result
-        });
+        let results = map_all(connections, |connection| connection.prune(cx, self));
         let mut outcome = PruneOutcome::default();
         if let Some((_, Err(error))) = self.lock_named().take() {
             outcome.unlisted = Some(error);
@@ -120,7 +108,7 @@ impl<'a> NodePrune<'a> {
     /// Selects the builds to remove from a node that holds its lock. The workloads are listed only
     /// if there are any, and not before the builds: a load that was waiting for the lock, or that
     /// has ended before, can name one of them.
-    fn removal(&self, cx: &Cx, node: &str, builds: &NodeBuilds) -> Removal {
+    fn removal(&self, cx: &Cx, builds: &NodeBuilds) -> Removal {
         let listed = Instant::now();
         // On a node, the time of the load decides. Another project or user may have loaded
         // newer builds, which are not deployed yet.
@@ -129,12 +117,10 @@ impl<'a> NodePrune<'a> {
             current: None,
             named: self.current.iter().cloned().collect(),
         };
-        self.pending.change(|pending| pending.remove(node));
         let removal = builds.removal(&rule);
         if removal.builds.is_empty() && removal.used.is_empty() {
             return removal;
         }
-        self.wait_for_others(cx);
         match self.named_since(cx, listed) {
             Some(named) => {
                 rule.named.extend(named);
@@ -142,15 +128,6 @@ impl<'a> NodePrune<'a> {
             }
             None => Removal::default(),
         }
-    }
-
-    /// Waits until all nodes have listed their builds, so that they share a list of the workloads. A
-    /// node that takes longer does not block the others.
-    fn wait_for_others(&self, cx: &Cx) {
-        let limit = Instant::now() + MAX_WAIT_FOR_OTHERS;
-        let is_over = || Instant::now() > limit || cx.interrupt().is_raised();
-        let check = || if is_over() { Err(()) } else { Ok(()) };
-        let _ = self.pending.wait(check, |pending| pending.is_empty().then_some(()));
     }
 
     /// Returns the tags that workloads name, from a list that began after this time; `None` if it

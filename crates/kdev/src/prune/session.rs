@@ -54,7 +54,7 @@ impl NodeConnection<'_> {
             if prune.shows_used {
                 builds.builds.iter_mut().for_each(|build| build.containers.clear());
             }
-            let removal = prune.removal(cx, &self.node.name, &builds);
+            let removal = prune.removal(cx, &builds);
             let reply = format!("{}\n{}\n", removal.names.join(" "), removal.unpinned.join(" "));
             let reply = if cx.is_dry_run() { "\n\n" } else { &reply };
             // If this fails, the output has the cause.
